@@ -1,0 +1,3 @@
+"""medjax: medical image restoration in JAX."""
+
+__version__ = "0.1.0"
