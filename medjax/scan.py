@@ -26,6 +26,8 @@ class Scan:
       modality: DICOM's modality code ("CT", "MR", "US", ...), "OT" where unknown.
       unit: "HU" for CT, "" where values are arbitrary.
       source: the file or folder it was read from.
+      subject: anonymous key of whoever was scanned, the same for all scans of one patient: a
+        digest of the DICOM PatientID, else the file's stem. Splits go by it.
       valid: False where the file marks padding (outside the field of view); None: all valid.
       time_step: seconds between frames, for axes with t.
       header: what the reader's own writer needs to put the values back into the same
@@ -39,6 +41,7 @@ class Scan:
     modality: str
     unit: str
     source: Path
+    subject: str = ""
     valid: Bool[np.ndarray, "..."] | None = None
     time_step: float | None = None
     header: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
