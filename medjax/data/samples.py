@@ -1,0 +1,102 @@
+"""Real CT slices that come with pydicom and pydicom-data, as the dataset "ct_samples".
+
+Each slice is from another patient, and no file is in two splits: what a network learns on
+"train" is measured on a head it has never seen, from another scanner.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from pydicom.data import get_testdata_file
+
+from medjax.data.builder import DatasetInfo, Record, write_dataset
+from medjax.errors import UserError
+from medjax.io import read_scan
+from medjax.scan import Scan
+
+NAME = "ct_samples"
+AIR_HU = -1024.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One bundled file: what pydicom calls it, what it shows, the split it belongs to."""
+
+    file: str
+    case: str
+    split: str
+
+
+SAMPLES = (
+    Sample("J2K_pixelrep_mismatch.dcm", "head-a", "train"),
+    Sample("explicit_VR-UN.dcm", "abdomen", "train"),
+    # A validation slice of its own, so that no checkpoint is chosen on the test slice.
+    Sample("bad_sequence.dcm", "neck-spine", "valid"),
+    Sample("693_UNCR.dcm", "head-b", "test"),
+    Sample("CT_small.dcm", "small-128", "extra"),
+)
+
+INFO = DatasetInfo(
+    name=NAME,
+    version="1.0.0",
+    licence="MIT, as part of pydicom and pydicom-data",
+    source="CT slices of five patients from the test files of pydicom and pydicom-data",
+    modality="CT",
+    unit="HU",
+)
+
+
+def sample_file(name: str) -> Path:
+    """The path of one of pydicom's test files, without ever asking the network.
+
+    Raises:
+      UserError: pydicom-data is not installed.
+    """
+    found = get_testdata_file(name, download=False)
+    if found is None:
+        raise UserError(
+            f"the sample {name} is not installed: install it with `pip install 'medjax[samples]'`"
+        )
+    return Path(str(found))
+
+
+def clip_padding(scan: Scan) -> Float32[np.ndarray, "..."]:
+    """A CT scan's values in HU with padding, and all below air, set to -1024.
+
+    Scanners mark the corners outside their field of view with values such as -2000; a projector
+    would take them for matter, and a network would learn to draw them.
+    """
+    values = scan.array if scan.valid is None else np.where(scan.valid, scan.array, AIR_HU)
+    return np.maximum(values, AIR_HU).astype(np.float32)
+
+
+def prepare_samples(home: Path | None = None) -> DatasetInfo:
+    """Writes "ct_samples": splits train (2 slices), valid, test and extra (1 each).
+
+    Raises:
+      UserError: pydicom-data is not installed.
+    """
+    files = {sample: sample_file(sample.file) for sample in SAMPLES}
+
+    def shard(split: str) -> Iterator[Record]:
+        for sample, file in files.items():
+            if sample.split == split:
+                yield _record(sample, read_scan(file))
+
+    names = dict.fromkeys(sample.split for sample in SAMPLES)
+    return write_dataset(INFO, {name: [lambda name=name: shard(name)] for name in names}, home)
+
+
+def _record(sample: Sample, scan: Scan) -> Record:
+    return {
+        "image": clip_padding(scan),
+        "spacing": np.asarray(scan.spacing, np.float32),
+        "case": sample.case,
+        "subject": sample.case,
+        "modality": "CT",
+        "unit": "HU",
+        "index": 0,
+    }
