@@ -1,0 +1,108 @@
+"""NIfTI to Scan and back: axes turned to (t,) z, y, x, values scaled, the header kept."""
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Float32
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
+from medjax.errors import UserError
+from medjax.io.common import quiet, require_finite, stem
+from medjax.scan import Scan
+
+FORMAT = "nifti"
+EXTENSIONS = (".nii", ".nii.gz")
+MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
+SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+BROKEN = (
+    ImageFileError,
+    HeaderDataError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    ValueError,
+)
+
+
+def read_nifti(path: Path) -> Scan:
+    """One NIfTI file of 2, 3 or 4 axes.
+
+    `affine` is None where neither sform nor qform is set. NIfTI does not say what was measured:
+    modality is "OT", unit "".
+
+    Raises:
+      UserError: damaged or no NIfTI, NaN or infinite values, complex or RGB values, 5 axes.
+    """
+    image, values = _load(path)
+    header = image.header
+    values = _squeezed(values, path)
+    require_finite(values, path)
+    length, clock = header.get_xyzt_units()
+    scale = MILLIMETRES[length]
+    axes = {2: "yx", 3: "zyx", 4: "tzyx"}[values.ndim]
+    space = min(values.ndim, 3)
+    zooms = tuple(float(zoom) * scale for zoom in header.get_zooms()[:space])
+    return Scan(
+        array=np.ascontiguousarray(values.T),
+        axes=axes,
+        spacing=zooms[::-1] if all(zoom > 0 for zoom in zooms) else None,
+        affine=_affine(image, scale),
+        modality="OT",
+        unit="",
+        source=path,
+        subject=stem(path),
+        time_step=_time_step(header, clock) if "t" in axes else None,
+        header={"format": FORMAT, "image": header.copy(), "shape": image.shape},
+    )
+
+
+def _load(path: Path) -> tuple[Any, Float32[np.ndarray, "..."]]:
+    try:
+        with quiet():
+            image: Any = nib.load(path)  # pyright: ignore[reportPrivateImportUsage]
+            if not isinstance(image, nib.Nifti1Pair):  # pyright: ignore
+                raise UserError(f"{path}: not NIfTI but {type(image).__name__}; convert it first")
+            dtype = image.get_data_dtype()
+            if dtype.kind not in "iufb":
+                raise UserError(
+                    f"{path}: values are {dtype}; only real numbers can be read, save them so"
+                )
+            return image, image.get_fdata(dtype=np.float32, caching="unchanged")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path") from None
+    except BROKEN as error:
+        raise UserError(
+            f"{path}: damaged NIfTI file or none at all ({type(error).__name__}); "
+            "convert or copy it again"
+        ) from error
+
+
+def _squeezed(values: Float32[np.ndarray, "..."], path: Path) -> Float32[np.ndarray, "..."]:
+    """Without the axes of length 1 that files carry behind x, y and z."""
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if not 2 <= values.ndim <= 4 or not values.size:
+        raise UserError(
+            f"{path}: shape {values.shape}; only 2-D, 3-D and 4-D scans can be read, split it"
+        )
+    return values
+
+
+def _affine(image: Any, scale: float) -> Float32[np.ndarray, "4 4"] | None:
+    header = image.header
+    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        return None
+    affine = np.array(image.affine, np.float64)[:, [2, 1, 0, 3]]
+    affine[:3] *= scale
+    return affine.astype(np.float32)
+
+
+def _time_step(header: Any, clock: str) -> float | None:
+    step = float(header.get_zooms()[3]) * SECONDS.get(clock, 1.0)
+    return step if step > 0 and (clock in SECONDS or clock == "unknown") else None
