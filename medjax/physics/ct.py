@@ -1,0 +1,40 @@
+"""Computed tomography as differentiable JAX: projection, reconstruction, dose.
+
+The public names of the `ct_*` files. Lengths are in mm, attenuation in 1/mm, images in HU where a
+name says so.
+"""
+
+from medjax.physics.ct_dose import (
+    MU_WATER,
+    Bowtie,
+    DoseModel,
+    LowDose,
+    fill_padding,
+    hu_to_mu,
+    low_dose,
+    mu_to_hu,
+    simulate_low_dose,
+)
+from medjax.physics.ct_fbp import Filter, fbp, filter_sinogram
+from medjax.physics.ct_geometry import FanBeam, Geometry, ParallelBeam
+from medjax.physics.ct_projector import backproject, project
+
+__all__ = [
+    "MU_WATER",
+    "Bowtie",
+    "DoseModel",
+    "FanBeam",
+    "Filter",
+    "Geometry",
+    "LowDose",
+    "ParallelBeam",
+    "backproject",
+    "fbp",
+    "fill_padding",
+    "filter_sinogram",
+    "hu_to_mu",
+    "low_dose",
+    "mu_to_hu",
+    "project",
+    "simulate_low_dose",
+]
