@@ -1,0 +1,396 @@
+"""Checkpoints: state, data iterator, experiment and digest together; the newest that verifies wins.
+
+Orbax writes a step under a temporary name and renames it, so a step that exists was finished.
+What Orbax does not see (flipped bits, files cut short by a disk) the digests see.
+"""
+
+import base64
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from medjax.errors import UserError
+from medjax.train import digest
+from medjax.train.health import Diverged, nonfinite_leaf
+
+_log = logging.getLogger(__name__)
+_FORMAT = 1
+_BROKEN = "broken-"
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """A Grain iterator: the next batch, and a position that can be saved and set."""
+
+    def __next__(self) -> dict[str, Any]: ...
+    def get_state(self) -> Any: ...
+    def set_state(self, state: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A state that verified, its step, and the newer checkpoints that did not (`path: why`)."""
+
+    step: int
+    state: Any
+    skipped: tuple[str, ...] = ()
+
+
+class _BrokenError(Exception):
+    """A checkpoint that does not verify, and why."""
+
+
+@dataclass
+class _KeepBest:
+    """Preserves the best steps by our own sealed records.
+
+    Orbax's BestN reads a metrics file of its own, and a damaged one stops the manager from opening.
+    """
+
+    scores: dict[int, float] = field(default_factory=dict)
+    n: int = 1
+
+    def best(self) -> list[int]:
+        """Steps from best to worst; of equals the newer first."""
+        return sorted(self.scores, key=lambda step: (self.scores[step], step), reverse=True)
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        present = {info.step for info in checkpoints}
+        kept = [step for step in self.best() if step in present][: self.n]
+        return [info.step in kept for info in checkpoints]
+
+
+class Checkpoints:
+    """The checkpoints of one run, one folder a step.
+
+    Args:
+        folder: made if it is missing, unless `read_only`.
+        identity: JSON-able facts that decide what is computed (method, model, data, seed, ...).
+            A checkpoint of another identity is refused. None accepts any, for evaluation.
+        experiment: the full JSON of the run, stored beside the state and not compared.
+        keep_latest: how many of the newest steps to keep.
+        keep_best: how many of the best steps by `best_metric` to keep besides.
+        best_metric: name of the metric that ranks steps; None ranks nothing.
+        best_mode: whether more or less of the metric is better.
+        read_only: open what a run, perhaps a live one, has written, and change nothing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any] | None = None,
+        *,
+        experiment: Mapping[str, Any] | None = None,
+        keep_latest: int = 2,
+        keep_best: int = 1,
+        best_metric: str | None = None,
+        best_mode: Literal["min", "max"] = "max",
+        read_only: bool = False,
+    ) -> None:
+        if keep_latest < 1:
+            raise ValueError(f"keep_latest must be at least 1: got {keep_latest}")
+        self.folder = Path(folder).absolute()
+        self._identity = None if identity is None else _plain(identity)
+        self._experiment = None if experiment is None else _plain(experiment)
+        self._keep_latest = keep_latest
+        self._metric = best_metric
+        self._sign = 1.0 if best_mode == "max" else -1.0
+        self._best = _KeepBest(n=keep_best)
+        self._read_only = read_only
+        if not read_only:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def steps(self) -> list[int]:
+        """Steps on disk, oldest first, verified or not."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+
+    def newest_step(self) -> int | None:
+        """The newest finished step, or None."""
+        return max(self.steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """The best step by `best_metric` whose record verifies, or None."""
+        self._read_scores()
+        return next(iter(self._best.best()), None)
+
+    def experiment(self, step: int) -> dict[str, Any]:
+        """What the run said about itself when it saved `step`: `identity` and `experiment`.
+
+        Raises:
+            UserError: the record does not verify.
+        """
+        try:
+            record = self._record(step)
+        except _BrokenError as error:
+            raise UserError(f"{self._path(step)}: {error}; use another step") from error
+        return {"identity": record["identity"], "experiment": record["experiment"]}
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        iterator: Batches | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Saves `step`. Returns when the state is copied; files follow in the background.
+
+        Args:
+            step: steps done so far; a step that exists already is left as it is.
+            state: pytree of arrays. It may be donated as soon as this returns.
+            iterator: stands right behind the batch of `step`.
+            metrics: finite numbers to store; `best_metric` among them ranks the step.
+
+        Raises:
+            Diverged: the state holds values that are not finite; nothing is saved.
+        """
+        self.wait()
+        if step in self.steps():
+            return
+        host = digest.snapshot(state)
+        leaves = digest.leaves_of(host)
+        if problem := nonfinite_leaf(leaves):
+            raise Diverged(f"step {step}: {problem}; {self.describe_newest()}")
+        record = digest.seal(
+            {
+                "format": _FORMAT,
+                "step": step,
+                "identity": self._identity,
+                "experiment": self._experiment,
+                "iterator": None if iterator is None else _encode(iterator.get_state()),
+                "metrics": dict(metrics or {}),
+                "leaves": digest.spec_of(leaves),
+                "digest": digest.digest_arrays(leaves),
+            }
+        )
+        self._read_scores()
+        self._rank(record)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(record)
+        )
+        # force: without it Orbax declines, silently, whatever it thinks is not due.
+        self._manager.save(step, args=items, force=True)
+
+    def restore_newest(self, like: Any, iterator: Batches | None = None) -> Restored | None:
+        """The newest checkpoint that verifies, or None where none was ever finished.
+
+        Sets `iterator` to where it stood. Newer checkpoints that do not verify are renamed to
+        `broken-STEP` (unless `read_only`), because the run will come to their steps again.
+
+        Args:
+            like: `jax.ShapeDtypeStruct`s with shardings, in the structure of the state.
+            iterator: as passed to `save`.
+
+        Raises:
+            UserError: the checkpoint belongs to another experiment or other model code, or there
+                are checkpoints and none verifies.
+        """
+        skipped: list[str] = []
+        for step in reversed(self.steps()):
+            try:
+                restored = self._restore(step, like, iterator)
+            except _BrokenError as error:
+                skipped.append(f"{self._path(step)}: {error}")
+                _log.warning("%s; trying the one before it", skipped[-1])
+                continue
+            if not self._read_only:
+                for broken in [other for other in self.steps() if other > step]:
+                    self._set_aside(broken)
+            return Restored(step, restored, tuple(skipped))
+        if skipped:
+            raise UserError(
+                f"{self.folder}: no checkpoint verifies ({'; '.join(skipped)}); "
+                "restore the folder from a backup, or remove it to start again"
+            )
+        return None
+
+    def restore_state(self, step: int | Literal["best", "newest"], like: Any) -> Restored:
+        """The state of a step, for evaluation: verified, no iterator, nothing changed on disk.
+
+        "newest" and "best" fall back to the next step that verifies; a number does not.
+
+        Raises:
+            UserError: nothing fitting verifies.
+        """
+        skipped: list[str] = []
+        for candidate in self._candidates(step):
+            try:
+                return Restored(candidate, self._restore(candidate, like, None), tuple(skipped))
+            except _BrokenError as error:
+                skipped.append(f"{self._path(candidate)}: {error}")
+                _log.warning("%s", skipped[-1])
+        why = "; ".join(skipped) or f"found {self.steps() or 'none'}"
+        raise UserError(f"{self.folder}: no checkpoint for step {step!r} ({why})")
+
+    def describe_newest(self) -> str:
+        """`last good checkpoint: PATH`, for messages; waits for a save under way."""
+        self.wait()
+        step = self.newest_step()
+        return (
+            "no checkpoint was saved"
+            if step is None
+            else (f"last good checkpoint: {self._path(step)}")
+        )
+
+    def wait(self) -> None:
+        """Waits for a save under way, and raises what went wrong in it."""
+        if "_manager" in self.__dict__:
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits for a save under way and frees Orbax's threads."""
+        if "_manager" in self.__dict__:
+            self._manager.close()
+            del self._manager
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        latest = policies.LatestN(self._keep_latest)
+        return ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy([latest, self._best]),
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+                # Metadata of a damaged step would stop the manager from opening.
+                lightweight_initialize=True,
+            ),
+        )
+
+    def _path(self, step: int) -> Path:
+        return self.folder / str(step)
+
+    def _candidates(self, step: int | Literal["best", "newest"]) -> Iterator[int]:
+        if step == "newest":
+            yield from reversed(self.steps())
+        elif step == "best":
+            if self._metric is None:
+                raise ValueError("best_metric was not given, so no step is the best")
+            self._read_scores()
+            yield from self._best.best()
+        elif step in self.steps():
+            yield step
+
+    def _record(self, step: int) -> dict[str, Any]:
+        """The sealed record of a step; raises _BrokenError."""
+        path = self._path(step) / "record"
+        try:
+            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+                record = reader.restore(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise _BrokenError(f"its record cannot be read ({_first_line(error)})") from error
+        if not digest.is_sealed(record):
+            raise _BrokenError("its record does not match the record's own digest")
+        if record["format"] != _FORMAT:
+            raise UserError(
+                f"{self._path(step)}: written by another medjax (format {record['format']}, "
+                f"this one reads {_FORMAT}); use that version"
+            )
+        if record["step"] != step:
+            raise _BrokenError(f"it holds step {record['step']}")
+        return record
+
+    def _restore(self, step: int, like: Any, iterator: Batches | None) -> Any:
+        record = self._record(step)
+        if self._identity is not None:
+            _check_identity(self._path(step), record["identity"], self._identity)
+        _check_leaves(self._path(step), record["leaves"], digest.spec_of(digest.leaves_of(like)))
+        try:
+            with ocp.StandardCheckpointer() as reader:
+                state = reader.restore(self._path(step) / "state", like)
+        # The record says that structure, shapes and types fit, so what fails now is the file.
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise _BrokenError(f"its state cannot be read ({_first_line(error)})") from error
+        if digest.digest_arrays(digest.leaves_of(jax.device_get(state))) != record["digest"]:
+            raise _BrokenError("its state does not match the digest")
+        if iterator is not None:
+            if record["iterator"] is None:
+                raise _BrokenError("it holds no position of the data")
+            iterator.set_state(_decode(record["iterator"]))
+        return state
+
+    def _set_aside(self, step: int) -> None:
+        target = self.folder / f"{_BROKEN}{step}"
+        if target.exists():
+            shutil.rmtree(target)
+        self._path(step).rename(target)
+
+    def _read_scores(self) -> None:
+        for step in self.steps():
+            if self._metric is None or step in self._best.scores:
+                continue
+            try:
+                self._rank(self._record(step))
+            except _BrokenError:
+                # Restoring names it; ranking needs no second warning.
+                continue
+
+    def _rank(self, record: Mapping[str, Any]) -> None:
+        if self._metric is not None and self._metric in record["metrics"]:
+            self._best.scores[record["step"]] = self._sign * record["metrics"][self._metric]
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    """As JSON gives it back: tuples are lists, keys are strings."""
+    return digest.seal({"value": value})["value"]
+
+
+def _encode(state: Any) -> dict[str, Any]:
+    if isinstance(state, bytes):
+        return {"bytes": base64.b64encode(state).decode()}
+    return {"json": state}
+
+
+def _decode(state: Mapping[str, Any]) -> Any:
+    return base64.b64decode(state["bytes"]) if "bytes" in state else state["json"]
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:160]
+
+
+def _check_identity(path: Path, saved: Any, wanted: Any) -> None:
+    if saved == wanted:
+        return
+    name, was, now = _first_difference(saved, wanted, "")
+    raise UserError(
+        f"{path}: belongs to another experiment: {name} is {was} there and {now} here; "
+        "choose another run folder, or set it back"
+    )
+
+
+def _first_difference(saved: Any, wanted: Any, name: str) -> tuple[str, str, str]:
+    if isinstance(saved, dict) and isinstance(wanted, dict):
+        for key in [*wanted, *(key for key in saved if key not in wanted)]:
+            field_name = f"{name}.{key}" if name else key
+            if key not in saved or key not in wanted:
+                was = repr(saved[key]) if key in saved else "absent"
+                return field_name, was, repr(wanted[key]) if key in wanted else "absent"
+            if saved[key] != wanted[key]:
+                return _first_difference(saved[key], wanted[key], field_name)
+    return name or "it", repr(saved), repr(wanted)
+
+
+def _check_leaves(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for leaf in [*wanted, *(leaf for leaf in saved if leaf not in wanted)]:
+        if saved.get(leaf) != wanted.get(leaf):
+            raise UserError(
+                f"{path}: state{leaf} is {saved.get(leaf, 'absent')} there and "
+                f"{wanted.get(leaf, 'absent')} here; the model or method changed since it was saved"
+            )

@@ -1,0 +1,266 @@
+"""The training loop: knows states, batches and steps, and nothing of what is trained."""
+
+import logging
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from medjax.errors import UserError
+from medjax.train import mesh as meshes
+from medjax.train.checkpoint import Batches, Checkpoints
+from medjax.train.compiled import Init, Program, State, Step, program
+from medjax.train.health import Diverged, nonfinite_metric
+from medjax.train.interrupt import Stop, catch_signals, exclusive, shield_children
+from medjax.train.progress import Tick
+from medjax.train.writers import MetricWriter
+
+_log = logging.getLogger(__name__)
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a call of `fit` ended.
+
+    Attributes:
+        state: the state after `step` steps, on the devices.
+        step: steps done, over all sessions.
+        interrupted: a signal ended it early; calling `fit` again goes on.
+        compile_seconds: to compile the step; 0 where no step was due.
+        step_seconds: median of this session's steps, or None without any.
+        images_per_second: at that pace, or None.
+        skipped_checkpoints: newer checkpoints that did not verify (`path: why`).
+    """
+
+    state: State
+    step: int
+    interrupted: bool
+    compile_seconds: float
+    step_seconds: float | None
+    images_per_second: float | None
+    skipped_checkpoints: tuple[str, ...]
+
+
+def fit(
+    *,
+    init: Init,
+    step: Step,
+    batches: Batches,
+    run: Path,
+    identity: Mapping[str, Any],
+    seed: int,
+    steps: int,
+    save_every: int,
+    log_every: int,
+    mesh: Mesh | None = None,
+    images_per_batch: int | None = None,
+    experiment: Mapping[str, Any] | None = None,
+    evaluate: Callable[[State], Mapping[str, float]] | None = None,
+    keep_latest: int = 2,
+    keep_best: int = 1,
+    best_metric: str | None = None,
+    best_mode: Literal["min", "max"] = "max",
+    state_sharding: Callable[[Mesh, State], State] = meshes.state_sharding,
+    reporter: Callable[[Tick], None] | None = None,
+) -> FitResult:
+    """Trains until `steps`, from wherever the newest good checkpoint in `run` stands.
+
+    Killed at any moment and called again with the same arguments, it ends with the state and the
+    metrics of a run that was never killed, bit for bit where the device computes reproducibly
+    (CPU does). SIGTERM and Ctrl-C save after the step under way and return.
+
+    Args:
+        init: `(key, batch) -> state`; runs jitted, each shard on its own device.
+        step: `(state, batch, key) -> (state, metrics)` with scalar metrics; runs jitted, the state
+            donated. The key is `rng.stream(seed, "train", steps done before)`.
+        batches: a Grain iterator of dicts of NumPy arrays `[batch, ...]`, all of one shape. The
+            position saved is the one right behind the last batch used, however far it prefetches.
+        run: folder that receives `checkpoints/`, `metrics.jsonl` and `tensorboard/`.
+        identity: JSON-able facts that decide what is computed. `seed` is added. A run folder of
+            another identity is refused.
+        seed: of `init` and `step`; the data has its own.
+        steps: steps in the whole run.
+        save_every: steps between checkpoints; the last step is saved too.
+        log_every: steps between rows of metrics; the last step is logged too.
+        mesh: from `mesh.make`; None takes all devices along `data`.
+        images_per_batch: for images a second; None counts the first axis of the batch.
+        experiment: JSON of the whole run to store beside each checkpoint.
+        evaluate: `state -> metrics`, called before each scheduled save; must not donate the state.
+        keep_latest: newest checkpoints to keep.
+        keep_best: best checkpoints by `best_metric` to keep besides.
+        best_metric: a metric of `step` or `evaluate`.
+        best_mode: whether more or less of it is better.
+        state_sharding: `(mesh, shapes of the state) -> shardings`; replicated by default.
+        reporter: told after every step, say a `progress.Progress`.
+
+    Raises:
+        Diverged: a metric or the state is not finite.
+        UserError: another run lives in the folder, or works in it now; the batch does not divide
+            among the devices; the data ended; no checkpoint verifies.
+        ValueError: `step` does not fit `init`, or a batch is unlike the first.
+    """
+    if min(steps, save_every, log_every) < 1:
+        raise ValueError("steps, save_every and log_every must be positive")
+    with ExitStack() as stack:
+        stack.enter_context(exclusive(run))
+        stop = stack.enter_context(catch_signals())
+        checkpoints = stack.enter_context(
+            Checkpoints(
+                run / CHECKPOINTS,
+                {**identity, "seed": seed},
+                experiment=experiment,
+                keep_latest=keep_latest,
+                keep_best=keep_best,
+                best_metric=best_metric,
+                best_mode=best_mode,
+            )
+        )
+        with shield_children():
+            first = _next(batches, 0, steps)
+        plan = program(
+            init, step, first, mesh=mesh or meshes.make(), seed=seed, state_sharding=state_sharding
+        )
+        restored = checkpoints.restore_newest(plan.like, batches)
+        done = restored.step if restored else 0
+        writer = stack.enter_context(MetricWriter(run, done))
+        session = _Session(
+            plan=plan,
+            batches=batches,
+            checkpoints=checkpoints,
+            writer=writer,
+            stop=stop,
+            steps=steps,
+            save_every=save_every,
+            log_every=log_every,
+            images=images_per_batch or len(next(iter(first.values()))),
+            evaluate=evaluate,
+            reporter=reporter,
+            done=done,
+        )
+        if restored is None:
+            batch = plan.put(first)
+            state = session.train(plan.start(batch), batch)
+        else:
+            state = session.train(restored.state, None)
+        pace = session.step_seconds()
+        return FitResult(
+            state=state,
+            step=session.done,
+            interrupted=stop.requested and session.done < steps,
+            compile_seconds=session.compile_seconds,
+            step_seconds=pace,
+            images_per_second=session.images / pace if pace else None,
+            skipped_checkpoints=restored.skipped if restored else (),
+        )
+
+
+@dataclass
+class _Session:
+    """One call of `fit`: what it works with, and how far it is."""
+
+    plan: Program
+    batches: Batches
+    checkpoints: Checkpoints
+    writer: MetricWriter
+    stop: Stop
+    steps: int
+    save_every: int
+    log_every: int
+    images: int
+    evaluate: Callable[[State], Mapping[str, float]] | None
+    reporter: Callable[[Tick], None] | None
+    done: int
+    compile_seconds: float = 0.0
+    _late: tuple[int, dict[str, jax.Array]] | None = None
+    _paces: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    _settled_at: float | None = None
+
+    def train(self, state: State, batch: dict[str, jax.Array] | None) -> State:
+        """Steps from `done` to `steps` or a signal; `batch` is the next one, if already read."""
+        if self.done >= self.steps or self.stop.requested:
+            return state
+        run, self.compile_seconds = self.plan.compile()
+        saved = self.done
+        begin = time.perf_counter() - self.writer.seconds
+        while self.done < self.steps and not self.stop.requested:
+            if batch is None:
+                batch = self.plan_put(_next(self.batches, self.done, self.steps))
+            with jax.transfer_guard("disallow"):
+                state, metrics = run(state, batch, self.done)
+            batch = None
+            jax.tree.map(lambda metric: metric.copy_to_host_async(), metrics)
+            self._settle(begin)
+            self.done += 1
+            self._late = (self.done, metrics)
+            if self.done % self.save_every == 0 or self.done == self.steps:
+                self._save(state, begin, evaluate=True)
+                saved = self.done
+        if saved != self.done:
+            self._save(state, begin, evaluate=False)
+        return state
+
+    def plan_put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        with jax.transfer_guard("disallow"):
+            return self.plan.put(batch)
+
+    def step_seconds(self) -> float | None:
+        """Median over the recent steps of this session."""
+        return statistics.median(self._paces) if self._paces else None
+
+    def _settle(self, begin: float) -> dict[str, float]:
+        """Reads, checks and writes the metrics of the step before, which the device has finished
+        or is finishing while the next one already waits in its queue."""
+        if self._late is None:
+            return {}
+        step, on_device = self._late
+        self._late = None
+        metrics = {name: float(value) for name, value in jax.device_get(on_device).items()}
+        self._demand_finite(step, metrics)
+        now = time.perf_counter()
+        if self._settled_at is not None:
+            self._paces.append(now - self._settled_at)
+        self._settled_at = now
+        if step % self.log_every == 0 or step == self.steps:
+            self.writer.write(step, metrics, now - begin)
+        if self.reporter is not None:
+            pace = self.step_seconds()
+            per_second = self.images / pace if pace else None
+            self.reporter(Tick(step, self.steps, metrics, pace, per_second))
+        return metrics
+
+    def _save(self, state: State, begin: float, *, evaluate: bool) -> None:
+        metrics = self._settle(begin)
+        if evaluate and self.evaluate is not None:
+            extra = {name: float(value) for name, value in self.evaluate(state).items()}
+            self._demand_finite(self.done, extra)
+            self.writer.write(self.done, extra, time.perf_counter() - begin)
+            metrics = {**metrics, **extra}
+        self.writer.flush()
+        self.checkpoints.save(self.done, state, self.batches, metrics)
+        # The pause to save belongs to no step.
+        self._settled_at = None
+
+    def _demand_finite(self, step: int, metrics: Mapping[str, float]) -> None:
+        if problem := nonfinite_metric(metrics):
+            raise Diverged(
+                f"step {step}: {problem}; {self.checkpoints.describe_newest()}; "
+                "try a lower learning rate"
+            )
+
+
+def _next(batches: Batches, done: int, steps: int) -> dict[str, np.ndarray]:
+    try:
+        return next(batches)
+    except StopIteration:
+        raise UserError(
+            f"the data ended after {done} of {steps} steps; repeat the dataset or ask for fewer"
+        ) from None

@@ -1,0 +1,89 @@
+"""Devices as a mesh with axes `data` and `space`, and where batches and states lie on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from medjax.errors import UserError
+
+AXES = ("data", "space")
+
+
+def make(data: int | None = None, space: int = 1) -> Mesh:
+    """A mesh over the first `data * space` devices that JAX finds.
+
+    Args:
+        data: devices that share the batch among them; None takes as many as there are.
+        space: devices that share the first spatial axis of each image.
+
+    Raises:
+        UserError: there are too few devices.
+    """
+    devices = jax.devices()
+    if data is None:
+        data = len(devices) // max(space, 1)
+    if data < 1 or space < 1 or data * space > len(devices):
+        raise UserError(
+            f"mesh: data={data} x space={space} needs {max(data * space, 1)} or more devices, "
+            f"JAX finds {len(devices)} ({devices[0].platform}); choose smaller numbers"
+        )
+    return jax.make_mesh(
+        (data, space),
+        AXES,
+        axis_types=(AxisType.Auto,) * len(AXES),
+        devices=devices[: data * space],
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same value on every device."""
+    return NamedSharding(mesh, P())
+
+
+def state_sharding(mesh: Mesh, state: Any) -> Any:
+    """A tree like `state` of shardings, every leaf replicated.
+
+    The loop takes any function of this signature, so a fully sharded state needs only another one.
+    """
+    return jax.tree.map(lambda _: replicated(mesh), state)
+
+
+def batch_sharding(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, NamedSharding]:
+    """Shardings of a batch: the first axis over `data`, the first spatial axis over `space`.
+
+    Args:
+        mesh: from `make`.
+        batch: arrays or shapes `[batch, *space, channel]`; those with less than three axes have
+            no spatial axis and are split over `data` only.
+
+    Raises:
+        UserError: an axis does not divide among its devices.
+    """
+    return {name: _sharding(mesh, name, np.shape(array)) for name, array in batch.items()}
+
+
+def put(batch: Mapping[str, Any], shardings: Mapping[str, NamedSharding]) -> dict[str, jax.Array]:
+    """Moves a batch to the devices, explicitly and without waiting for it.
+
+    The copy is forced: on CPU, JAX would otherwise use the loader's memory, which a loader with
+    reused buffers overwrites.
+    """
+    return jax.device_put(dict(batch), dict(shardings), may_alias=False)
+
+
+def _sharding(mesh: Mesh, name: str, shape: tuple[int, ...]) -> NamedSharding:
+    if not shape:
+        raise ValueError(f"batch[{name!r}] is a scalar; every entry needs a batch axis")
+    spatial = mesh.shape["space"] > 1 and len(shape) >= 3
+    for axis, size in zip(AXES[: 2 if spatial else 1], shape, strict=False):
+        if size % mesh.shape[axis]:
+            what = "batch size" if axis == "data" else "first spatial axis"
+            raise UserError(
+                f"batch[{name!r}]: {what} {size} does not divide among the {mesh.shape[axis]} "
+                f"devices of mesh axis {axis!r}; change it or give the mesh fewer devices"
+            )
+    return NamedSharding(mesh, P(*AXES) if spatial else P("data"))

@@ -1,0 +1,144 @@
+"""A small real run: a convolution trained by Adam on a shuffled, augmented Grain dataset.
+
+    python toy.py RUN [--steps N] [--kill-at EVENT] [--slow SECONDS]
+
+trains in RUN as a user's script would, and writes RUN/final.sha256 when it is done.
+"""
+
+import argparse
+import hashlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from medjax.train import loop, schedule
+
+STEPS = 24
+SAVE_EVERY = 4
+
+
+class State(NamedTuple):
+    params: Any
+    moments: Any
+    batches_seen: jax.Array
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return x + nn.Conv(1, (3, 3))(nn.relu(nn.Conv(4, (3, 3))(x)))
+
+
+NET = Net()
+OPTIMIZER = optax.adam(schedule.cosine(STEPS, peak=1e-2, end=1e-4))
+
+
+class Flip(grain.transforms.RandomMap):
+    def random_map(self, element, rng):
+        return {**element, "image": element["image"][:: rng.choice([-1, 1])].copy()}
+
+
+def dataset(threads: int = 2, prefetch: int = 8, batch: int = 8) -> grain.IterDataset:
+    images = np.random.default_rng(3).normal(size=(40, 8, 8, 1)).astype(np.float32)
+    source = [{"image": image, "index": np.int32(i)} for i, image in enumerate(images)]
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+    return (
+        grain.MapDataset.source(source)
+        .seed(7)
+        .shuffle()
+        .repeat()
+        .random_map(Flip())
+        .to_iter_dataset(options)
+        .batch(batch, drop_remainder=True)
+    )
+
+
+def init(key, batch):
+    params = NET.init(key, batch["image"])
+    return State(params, OPTIMIZER.init(params), jnp.zeros((), jnp.int32))
+
+
+def step(state, batch, key):
+    noise = 0.3 * jax.random.normal(key, batch["image"].shape)
+
+    def loss_of(params):
+        return jnp.mean((NET.apply(params, batch["image"] + noise) - batch["image"]) ** 2)
+
+    loss, gradient = jax.value_and_grad(loss_of)(state.params)
+    update, moments = OPTIMIZER.update(gradient, state.moments, state.params)
+    params = optax.apply_updates(state.params, update)
+    metrics = {"loss": loss, "first": batch["index"][0]}
+    return State(params, moments, state.batches_seen + 1), metrics
+
+
+def fit(run: Path, **changes: Any) -> loop.FitResult:
+    settings: dict[str, Any] = {
+        "init": init,
+        "step": step,
+        "run": run,
+        "identity": {"name": "toy", "method": {"peak": 1e-2}},
+        "seed": 5,
+        "steps": STEPS,
+        "save_every": SAVE_EVERY,
+        "log_every": 2,
+    } | changes
+    settings.setdefault("batches", iter(dataset()))
+    return loop.fit(**settings)
+
+
+def fingerprint(state: Any) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(state)):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def kill_at_file_event(number: int, folder: str) -> None:
+    """SIGKILL at the nth time that this process opens, makes, renames or removes in `folder`."""
+    seen = 0
+
+    def hook(event: str, arguments: tuple) -> None:
+        nonlocal seen
+        if event not in {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.scandir"}:
+            return
+        if any(isinstance(part, (str, os.PathLike)) and folder in str(part) for part in arguments):
+            seen += 1
+            if seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--kill-at", type=int, default=0)
+    parser.add_argument("--slow", type=float, default=0.0)
+    options = parser.parse_args(arguments)
+    if options.kill_at:
+        kill_at_file_event(options.kill_at, "checkpoints")
+
+    def reporter(tick):
+        (options.run / "at").write_text(str(tick.step))
+        time.sleep(options.slow)
+
+    result = fit(options.run, steps=options.steps, reporter=reporter)
+    if result.interrupted:
+        return 0
+    (options.run / "final.sha256").write_text(fingerprint(result.state))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
