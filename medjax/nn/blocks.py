@@ -1,0 +1,155 @@
+"""Blocks that the networks share, each in 2, 3 or 4 spatial dimensions from one definition.
+
+Arrays are `[batch, *space, channel]`; the number of spatial dimensions is the input's rank minus
+two. Parameters and statistics are float32 whatever type the convolutions compute in.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from medjax.nn.conv import Conv, ConvTranspose
+
+Norm = Literal["batch", "instance", "none"]
+Upsampling = Literal["transpose", "nearest"]
+Precision = Literal["float32", "bfloat16"]
+Initialiser = Callable[..., Array]
+
+Features = Float[Array, "batch *space channel"]
+
+SLOPE = 0.2
+"""Negative slope of every LeakyReLU (pix2pix)."""
+
+
+def spatial_dims(x: Features) -> int:
+    """Number of spatial dimensions of `x` `[batch, *space, channel]`.
+
+    Raises:
+        ValueError: it is not 2, 3 or 4.
+    """
+    dims = x.ndim - 2
+    if dims not in (2, 3, 4):
+        raise ValueError(
+            f"expected [batch, *space, channel] with 2, 3 or 4 spatial dimensions, got {x.shape}"
+        )
+    return dims
+
+
+def he_normal(gain: float = 1.0) -> Initialiser:
+    """He initialisation for convolutions before a LeakyReLU of `SLOPE` (arXiv:1502.01852).
+
+    `gain` multiplies the variance: a transposed convolution of stride 2 feeds each output from
+    only one in `2**dims` of its taps and needs `gain=2**dims`.
+    """
+    return nn.initializers.variance_scaling(2 * gain / (1 + SLOPE**2), "fan_in", "normal")
+
+
+def activate(x: Features) -> Features:
+    """LeakyReLU with `SLOPE`."""
+    return nn.leaky_relu(x, SLOPE)
+
+
+class Normalise(nn.Module):
+    """Batch normalisation, instance normalisation or nothing, computed in float32.
+
+    `"batch"` keeps running statistics in the `batch_stats` collection, updated with momentum 0.9
+    when `train` and used when not. Under a sharded `jit` the statistics are those of the whole
+    batch over all devices.
+    """
+
+    kind: Norm
+
+    @nn.compact
+    def __call__(self, x: Features, *, train: bool) -> Features:
+        if self.kind == "none":
+            return x
+        if self.kind == "batch":
+            layer = nn.BatchNorm(use_running_average=not train, momentum=0.9)
+        elif self.kind == "instance":
+            layer = nn.InstanceNorm(epsilon=1e-5)
+        else:
+            raise ValueError(f"norm is 'batch', 'instance' or 'none', not {self.kind!r}")
+        return layer(x.astype(jnp.float32)).astype(x.dtype)
+
+
+class ConvUnit(nn.Module):
+    """Convolution, normalisation, LeakyReLU."""
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    padding: str | int = "SAME"
+    norm: Norm = "none"
+    dtype: Precision = "float32"
+    kernel_init: Initialiser = he_normal()
+
+    @nn.compact
+    def __call__(self, x: Features, *, train: bool) -> Features:
+        dims = spatial_dims(x)
+        # Normalisation subtracts the mean, so a bias before it would do nothing.
+        x = Conv(
+            self.features,
+            (self.kernel,) * dims,
+            strides=self.stride,
+            padding=self.padding,
+            use_bias=self.norm == "none",
+            dtype=jnp.dtype(self.dtype),
+            kernel_init=self.kernel_init,
+        )(x)
+        return activate(Normalise(self.norm)(x, train=train))
+
+
+class ResidualBlock(nn.Module):
+    """`x` plus two convolutions of it, at one resolution and width (arXiv:1512.03385)."""
+
+    norm: Norm = "none"
+    dtype: Precision = "float32"
+
+    @nn.compact
+    def __call__(self, x: Features, *, train: bool) -> Features:
+        dims, features = spatial_dims(x), x.shape[-1]
+        h = ConvUnit(features, norm=self.norm, dtype=self.dtype)(x, train=train)
+        # A tenth of the usual variance: stacked blocks start near the identity.
+        h = Conv(
+            features,
+            (3,) * dims,
+            use_bias=self.norm == "none",
+            dtype=jnp.dtype(self.dtype),
+            kernel_init=he_normal(0.1),
+        )(h)
+        return x + Normalise(self.norm)(h, train=train)
+
+
+class Upsample(nn.Module):
+    """Double every spatial dimension, then normalisation and LeakyReLU.
+
+    `"transpose"` is a 4-tap transposed convolution of stride 2 (even coverage, so no checkerboard
+    from overlap); `"nearest"` repeats and convolves with 3 taps.
+    """
+
+    features: int
+    mode: Upsampling = "transpose"
+    norm: Norm = "none"
+    dtype: Precision = "float32"
+
+    @nn.compact
+    def __call__(self, x: Features, *, train: bool) -> Features:
+        dims = spatial_dims(x)
+        if self.mode == "nearest":
+            for axis in range(1, dims + 1):
+                x = jnp.repeat(x, 2, axis)
+            return ConvUnit(self.features, norm=self.norm, dtype=self.dtype)(x, train=train)
+        if self.mode != "transpose":
+            raise ValueError(f"upsample is 'transpose' or 'nearest', not {self.mode!r}")
+        x = ConvTranspose(
+            self.features,
+            (4,) * dims,
+            strides=(2,) * dims,
+            use_bias=self.norm == "none",
+            dtype=jnp.dtype(self.dtype),
+            kernel_init=he_normal(2**dims),
+        )(x)
+        return activate(Normalise(self.norm)(x, train=train))
