@@ -17,6 +17,14 @@ from medjax.physics.ct_dose import (
 )
 from medjax.physics.ct_fbp import Filter, fbp, filter_sinogram
 from medjax.physics.ct_geometry import FanBeam, Geometry, ParallelBeam
+from medjax.physics.ct_local_noise import (
+    Rays,
+    local_blur,
+    local_noise,
+    log_variance,
+    ray_angles,
+    ray_sums,
+)
 from medjax.physics.ct_projector import backproject, project
 
 __all__ = [
@@ -28,13 +36,19 @@ __all__ = [
     "Geometry",
     "LowDose",
     "ParallelBeam",
+    "Rays",
     "backproject",
     "fbp",
     "fill_padding",
     "filter_sinogram",
     "hu_to_mu",
+    "local_blur",
+    "local_noise",
+    "log_variance",
     "low_dose",
     "mu_to_hu",
     "project",
+    "ray_angles",
+    "ray_sums",
     "simulate_low_dose",
 ]

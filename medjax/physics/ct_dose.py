@@ -1,7 +1,7 @@
 """Low-dose CT from a routine scan: Hounsfield units to counts, noise, and back.
 
-Counts of a ray are y ~ Poisson(a·I0·b·e^{−p}) + N(0, σe²) for dose fraction a, photons I0 and bowtie
-transmission b; the scanner reads p̂ = −ln(max(y, ε)/(a·I0·b)).
+Counts of a ray are y ~ Poisson(a·I0·b·e^{−p}) + N(0, σe²) for dose fraction a, photons I0 and
+bowtie transmission b; the scanner reads p̂ = −ln(max(y, ε)/(a·I0·b)).
 """
 
 from dataclasses import dataclass, field
@@ -28,9 +28,9 @@ AIR_HU = -1000.0
 class Bowtie:
     """A filter that evens out a round patient: thicker towards the fan's edge.
 
-    Transmission of the ray at offset s from the isocentre is exp(−strength·μw·(D − d(s))), where d(s)
-    is the ray's path through a cylinder of water of `radius_mm` and D the cylinder's diameter. The
-    central ray passes freely; strength 1 would make that cylinder cast a flat shadow.
+    Transmission of the ray at offset s from the isocentre is exp(−strength·μw·(D − d(s))), where
+    d(s) is the ray's path through a cylinder of water of `radius_mm` and D the cylinder's diameter.
+    The central ray passes freely; strength 1 would make that cylinder cast a flat shadow.
     """
 
     radius_mm: float = 120.0
@@ -43,7 +43,7 @@ class Bowtie:
 
 @dataclass(frozen=True)
 class DoseModel:
-    """Photons a ray at full dose, electronic noise (both in counts), the bowtie, the floor of counts.
+    """Counts of photons a ray at full dose and of electronic noise, the bowtie, the least count.
 
     The defaults give a routine abdomen: about 10 HU at full dose through the Hann filter, 20–25 HU
     at a quarter. `bowtie=None` sends the same beam down every ray.
@@ -124,8 +124,9 @@ def simulate_low_dose(
     """Scan a slice in HU with a virtual scanner at the fraction `dose` of full dose.
 
     `low` is the reconstruction of the noisy projections, `full` that of the noise-free ones by the
-    same scanner, so that the two differ in noise alone. Padding below −1024 HU becomes air. Jit with
-    geometry, model, filter, cutoff and sampler static; `pixel_mm` as in `ct_projector.project`.
+    same scanner, so that the two differ in noise alone. Padding below −1024 HU becomes air. Jit
+    with geometry, model, filter, cutoff and sampler static; `pixel_mm` as in
+    `ct_projector.project`.
     """
     model = DoseModel() if model is None else model
     clean = project(geometry, hu_to_mu(fill_padding(hu)), pixel_mm)

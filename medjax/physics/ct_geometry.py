@@ -2,8 +2,8 @@
 
 Coordinates have their origin at the isocentre, which is the centre of the image: x grows with the
 column, y with the row. A view at angle θ has its detector axis along e = (cos θ, sin θ) and its
-central ray along n = (−sin θ, cos θ); detector d lies at the offset (d − (detectors−1)/2)·detector_mm
-along e. (scikit-image's `radon` turns the other way: its angle is −θ.)
+central ray along n = (−sin θ, cos θ); detector d lies at (d − (detectors−1)/2)·detector_mm along e.
+(scikit-image's `radon` turns the other way: its angle is −θ.)
 """
 
 import math

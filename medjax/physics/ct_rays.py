@@ -103,7 +103,7 @@ def pixel_driven(
 
 
 def _weight(g: PixelGeometry, footprint: Footprint, x, y, sd, cos, sin) -> Array:
-    """The footprint: what pixel (x, y) and the ray at detector offset sd have to do with each other."""
+    """The footprint: how much pixel (x, y) and the ray at detector offset sd share."""
     s, depth = _shadow(g, x, y, cos, sin)
     if footprint == "linear":
         return jnp.maximum(0, 1 - jnp.abs(s / depth - sd) / g.spacing) / (depth * depth)
