@@ -6,6 +6,7 @@ what the data are, under which licence, and how many records each split holds.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -73,6 +74,7 @@ class DatasetInfo:
 
 # One shard: called when its turn comes, so that a shard's scans are read only then.
 Shard = Callable[[], Iterable[Record]]
+Finish = Callable[[Path, DatasetInfo], DatasetInfo]
 
 
 def datasets_folder(home: Path | None = None) -> Path:
@@ -101,7 +103,7 @@ def write_dataset(
     info: DatasetInfo,
     splits: Mapping[str, Sequence[Shard]],
     home: Path | None = None,
-    extra_files: Callable[[], Mapping[str, str]] = dict,
+    finish: Finish | None = None,
 ) -> DatasetInfo:
     """Writes a dataset; nothing appears under its name before all of it is there.
 
@@ -110,7 +112,8 @@ def write_dataset(
       splits: the shards of each split, written one after the other; of a shard, one record at a
         time is in memory.
       home: see `datasets_folder`.
-      extra_files: name and text of further files to put beside the records; called last.
+      finish: called when all records are written, with the still temporary folder and the info;
+        may put more files there, complete the info, or raise to throw all of it away.
 
     Returns:
       `info` with what was counted.
@@ -127,10 +130,15 @@ def write_dataset(
     done = info
 
     def examples(split: str, number: int, shard: Shard) -> Iterator[tuple[str, dict[str, Any]]]:
-        for i, record in enumerate(shard()):
+        # No name but `example` may hold on to a record (`enumerate` would): a slice keeps its whole
+        # volume in memory, and the next one is about to be read.
+        records = iter(shard())
+        for i in itertools.count():
+            example: dict[str, Any] = dict(next(records, {}))
+            if not example:
+                return
             counts[split] += 1
-            subjects[split].add(record["subject"])
-            example = dict(record)
+            subjects[split].add(example["subject"])
             yield f"{number}_{i}", example
             # TFDS's writer tees the shard to count it, which would keep every image of the
             # shard in memory; by now this one is written.
@@ -166,14 +174,14 @@ def write_dataset(
             # Still the temporary folder, so these files appear together with the records.
             nonlocal done
             here = Path(self.data_dir)
-            for file, text in extra_files().items():
-                (here / file).write_text(text, encoding="utf-8")
             done = dataclasses.replace(
                 info,
                 counts=dict(counts),
                 subjects={name: len(found) for name, found in subjects.items()},
                 bytes=sum(f.stat().st_size for f in here.rglob("*") if f.is_file()),
             )
+            if finish is not None:
+                done = finish(here, done)
             (here / INFO_FILE).write_text(json.dumps(dataclasses.asdict(done), indent=1))
 
     with _quiet():

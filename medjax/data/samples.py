@@ -9,16 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
 from pydicom.data import get_testdata_file
 
 from medjax.data.builder import DatasetInfo, Record, write_dataset
+from medjax.data.convert import fill_invalid
 from medjax.errors import UserError
 from medjax.io import read_scan
 from medjax.scan import Scan
 
 NAME = "ct_samples"
-AIR_HU = -1024.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,16 +62,6 @@ def sample_file(name: str) -> Path:
     return Path(str(found))
 
 
-def clip_padding(scan: Scan) -> Float32[np.ndarray, "..."]:
-    """A CT scan's values in HU with padding, and all below air, set to -1024.
-
-    Scanners mark the corners outside their field of view with values such as -2000; a projector
-    would take them for matter, and a network would learn to draw them.
-    """
-    values = scan.array if scan.valid is None else np.where(scan.valid, scan.array, AIR_HU)
-    return np.maximum(values, AIR_HU).astype(np.float32)
-
-
 def prepare_samples(home: Path | None = None) -> DatasetInfo:
     """Writes "ct_samples": splits train (2 slices), valid, test and extra (1 each).
 
@@ -92,7 +81,7 @@ def prepare_samples(home: Path | None = None) -> DatasetInfo:
 
 def _record(sample: Sample, scan: Scan) -> Record:
     return {
-        "image": clip_padding(scan),
+        "image": fill_invalid(scan),
         "spacing": np.asarray(scan.spacing, np.float32),
         "case": sample.case,
         "subject": sample.case,

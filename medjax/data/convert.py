@@ -1,0 +1,55 @@
+"""From a scan to what a dataset holds: float32 images of two or three axes, all values real."""
+
+import numpy as np
+from jaxtyping import Float32
+
+from medjax.errors import UserError
+from medjax.scan import Scan
+
+AIR_HU = -1024.0
+# ITU-R BT.601, what JPEG and DICOM's YBR_FULL use.
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def images(
+    scan: Scan, dims: int
+) -> tuple[Float32[np.ndarray, "count *space"], Float32[np.ndarray, " dims"]]:
+    """The slices (`dims=2`) or volumes (`dims=3`) of a scan and their spacing in mm.
+
+    Padding and values that are not numbers are filled as in `fill_invalid`, colour becomes
+    luminance, and every frame of a series counts by itself. Unknown spacing is NaN.
+
+    Raises:
+      UserError: no valid value, or `dims=3` and the scan is no volume.
+    """
+    if dims == 3 and scan.space != "zyx":
+        raise UserError(f"{scan.source}: a 2-D image among volumes; left out, use --dims 2 for it")
+    array = fill_invalid(scan)
+    stack = array.reshape(-1, *array.shape[array.ndim - dims :])
+    if scan.spacing is None:
+        return stack, np.full(dims, np.nan, np.float32)
+    return stack, np.asarray(scan.spacing[-dims:], np.float32)
+
+
+def fill_invalid(scan: Scan) -> Float32[np.ndarray, "..."]:
+    """A scan's values, without its colour axis, with padding replaced.
+
+    CT: padding, and all below air, is -1024 HU. Scanners mark the corners outside their field of
+    view with values such as -2000; a projector would take them for matter, and a network would
+    learn to draw them. Other scans: the smallest valid value.
+
+    Raises:
+      UserError: no value is valid.
+    """
+    array = scan.array @ LUMINANCE if scan.axes.endswith("c") else scan.array
+    valid = np.isfinite(array)
+    if scan.valid is not None:
+        valid &= scan.valid if scan.valid.shape == array.shape else scan.valid.all(axis=-1)
+    if not valid.any():
+        raise UserError(f"{scan.source}: no valid value in it; left out")
+    floor = AIR_HU if scan.unit == "HU" else float(array.min(initial=np.inf, where=valid))
+    if not valid.all():
+        array = np.where(valid, array, np.float32(floor))
+    if scan.unit == "HU":
+        array = np.maximum(array, np.float32(AIR_HU))
+    return np.ascontiguousarray(array, np.float32)
