@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 WINDOW = 11
 SIGMA = 1.5
@@ -21,7 +21,7 @@ K1, K2 = 0.01, 0.03
 # Wang 2003, table 1: how much each scale counts, finest first.
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
-DataRange = float | Float[Array, " batch"]
+DataRange = float | Float[ArrayLike, " batch"]
 
 
 class SsimMaps(NamedTuple):
@@ -32,8 +32,8 @@ class SsimMaps(NamedTuple):
 
 
 def ssim_maps(
-    restored: Float[Array, "batch *space channel"],
-    clean: Float[Array, "batch *space channel"],
+    restored: Float[ArrayLike, "batch *space channel"],
+    clean: Float[ArrayLike, "batch *space channel"],
     *,
     data_range: DataRange,
 ) -> SsimMaps:
@@ -70,8 +70,8 @@ def ssim_maps(
 
 
 def ssim(
-    restored: Float[Array, "batch *space channel"],
-    clean: Float[Array, "batch *space channel"],
+    restored: Float[ArrayLike, "batch *space channel"],
+    clean: Float[ArrayLike, "batch *space channel"],
     *,
     data_range: DataRange,
 ) -> Float[Array, " batch"]:
@@ -85,8 +85,8 @@ def ssim(
 
 
 def ssim_loss(
-    restored: Float[Array, "batch *space channel"],
-    clean: Float[Array, "batch *space channel"],
+    restored: Float[ArrayLike, "batch *space channel"],
+    clean: Float[ArrayLike, "batch *space channel"],
     *,
     data_range: DataRange,
 ) -> Float[Array, ""]:
@@ -95,8 +95,8 @@ def ssim_loss(
 
 
 def ms_ssim(
-    restored: Float[Array, "batch *space channel"],
-    clean: Float[Array, "batch *space channel"],
+    restored: Float[ArrayLike, "batch *space channel"],
+    clean: Float[ArrayLike, "batch *space channel"],
     *,
     data_range: DataRange,
     weights: Sequence[float] = MS_SSIM_WEIGHTS,
@@ -134,8 +134,8 @@ def ms_ssim(
 
 
 def ms_ssim_loss(
-    restored: Float[Array, "batch *space channel"],
-    clean: Float[Array, "batch *space channel"],
+    restored: Float[ArrayLike, "batch *space channel"],
+    clean: Float[ArrayLike, "batch *space channel"],
     *,
     data_range: DataRange,
     weights: Sequence[float] = MS_SSIM_WEIGHTS,
@@ -152,7 +152,7 @@ def ms_ssim_weights(scales: int) -> tuple[float, ...]:
     return tuple(weight / sum(kept) for weight in kept)
 
 
-def normalised(restored: Array, clean: Array, data_range: DataRange) -> tuple[Array, Array]:
+def normalised(restored: ArrayLike, clean: ArrayLike, data_range: DataRange) -> tuple[Array, Array]:
     """Both images checked, in float32 (at least) and in units of the data range.
 
     Raises:

@@ -5,7 +5,7 @@ range: 400 for images in a 400 HU window, 1 for images in [0, 1]. NaN in an imag
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from medjax.losses import ssim as _ssim
 from medjax.losses.ssim import DataRange, case_mean, normalised
@@ -14,7 +14,8 @@ PSNR_CEILING = 120.0
 
 
 def mse(
-    restored: Float[Array, "batch *space channel"], reference: Float[Array, "batch *space channel"]
+    restored: Float[ArrayLike, "batch *space channel"],
+    reference: Float[ArrayLike, "batch *space channel"],
 ) -> Float[Array, " batch"]:
     """Mean squared error, in the images' unit squared.
 
@@ -27,14 +28,16 @@ def mse(
 
 
 def rmse(
-    restored: Float[Array, "batch *space channel"], reference: Float[Array, "batch *space channel"]
+    restored: Float[ArrayLike, "batch *space channel"],
+    reference: Float[ArrayLike, "batch *space channel"],
 ) -> Float[Array, " batch"]:
     """Root of the mean squared error, in the images' unit; errors as `mse`."""
     return jnp.sqrt(mse(restored, reference))
 
 
 def mae(
-    restored: Float[Array, "batch *space channel"], reference: Float[Array, "batch *space channel"]
+    restored: Float[ArrayLike, "batch *space channel"],
+    reference: Float[ArrayLike, "batch *space channel"],
 ) -> Float[Array, " batch"]:
     """Mean absolute error, in the images' unit; errors as `mse`."""
     a, b = normalised(restored, reference, 1.0)
@@ -42,8 +45,8 @@ def mae(
 
 
 def nrmse(
-    restored: Float[Array, "batch *space channel"],
-    reference: Float[Array, "batch *space channel"],
+    restored: Float[ArrayLike, "batch *space channel"],
+    reference: Float[ArrayLike, "batch *space channel"],
     *,
     data_range: DataRange,
 ) -> Float[Array, " batch"]:
@@ -53,8 +56,8 @@ def nrmse(
 
 
 def psnr(
-    restored: Float[Array, "batch *space channel"],
-    reference: Float[Array, "batch *space channel"],
+    restored: Float[ArrayLike, "batch *space channel"],
+    reference: Float[ArrayLike, "batch *space channel"],
     *,
     data_range: DataRange,
 ) -> Float[Array, " batch"]:
@@ -77,8 +80,8 @@ def psnr(
 
 
 def ssim(
-    restored: Float[Array, "batch *space channel"],
-    reference: Float[Array, "batch *space channel"],
+    restored: Float[ArrayLike, "batch *space channel"],
+    reference: Float[ArrayLike, "batch *space channel"],
     *,
     data_range: DataRange,
 ) -> Float[Array, " batch"]:
@@ -96,8 +99,8 @@ def ssim(
 
 
 def ms_ssim(
-    restored: Float[Array, "batch *space channel"],
-    reference: Float[Array, "batch *space channel"],
+    restored: Float[ArrayLike, "batch *space channel"],
+    reference: Float[ArrayLike, "batch *space channel"],
     *,
     data_range: DataRange,
 ) -> Float[Array, " batch"]:
