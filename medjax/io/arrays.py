@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medjax.errors import UserError
-from medjax.io.common import require_finite, stem
+from medjax.io.common import atomic, extension, require_finite, stem
 from medjax.scan import AXES, Scan
 
 FORMAT = "arrays"
@@ -85,3 +85,20 @@ def _scan(path: Path, image: np.ndarray, axes: str, fields: dict[str, Any]) -> S
         time_step=float(fields["time_step"]) if "time_step" in fields else None,
         header={"format": FORMAT, "dtype": image.dtype},
     )
+
+
+def write_arrays(restored: Scan, path: Path) -> tuple[Path, ...]:
+    """Writes .npz with all that `read_arrays` understands, or .npy with the array alone.
+
+    Raises:
+      UserError: values that are not finite.
+    """
+    require_finite(restored.array, path)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        if extension(path) == ".npy":
+            np.save(file, restored.array)
+        else:
+            known = {name: getattr(restored, name) for name in FIELDS}
+            fields = {name: value for name, value in known.items() if value is not None}
+            np.savez_compressed(file, image=restored.array, **fields)
+    return (path,)

@@ -29,9 +29,13 @@ def quiet() -> Iterator[None]:
 
 
 def stem(path: Path) -> str:
-    """The file's name without its extension, `.nii.gz` counted as one."""
-    name = path.name
-    return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else path.stem
+    """The file's name without its extension, `.nii.gz` counted as one.
+
+    DICOM files are often named by a bare UID; what follows its last dot is no extension.
+    """
+    if path.suffix[1:].isdigit():
+        return path.name
+    return path.name[: -len(extension(path))] if extension(path) else path.name
 
 
 def extension(path: Path) -> str:

@@ -36,12 +36,14 @@ class Source:
     Attributes:
       paths, datasets: the files and their headers without pixel data.
       order: which frame, counted through all files, lies at each time and slice.
-      padding: stored values of the padding pixels of each frame, in the files' order.
+      valid: False at the padding pixels of each frame, in the files' order.
+      padding: the stored values of those pixels.
     """
 
     paths: tuple[Path, ...]
     datasets: tuple[Dataset, ...]
     order: Int[np.ndarray, "t z"]
+    valid: tuple[Bool[np.ndarray, "y x"], ...]
     padding: tuple[Num[np.ndarray, "n"], ...]
 
 
@@ -92,8 +94,8 @@ def _read(paths: tuple[Path, ...], source: Path) -> Scan:
     with quiet():
         stack = stack_of(found, source)
         order = np.arange(len(found))[:, None] if stack is None else stack.order
-        kept = Source(paths, tuple(datasets), order, tuple(padding))
-        return _scan(kept, found[0], stack, values, valid, source)
+        kept = Source(paths, tuple(datasets), order, tuple(valid), tuple(padding))
+        return _scan(kept, found[0], stack, values, source)
 
 
 def require_plain(ds: Dataset, path: Path) -> None:
@@ -139,7 +141,6 @@ def _scan(
     first: Frame,
     stack: Stack | None,
     values: Sequence[Float32[np.ndarray, "y x ..."]],
-    valid: Sequence[Bool[np.ndarray, "y x"]],
     source: Path,
 ) -> Scan:
     ds = kept.datasets[0]
@@ -150,7 +151,7 @@ def _scan(
         raise UserError(f"{source}: colour volumes over time are not supported; split the series")
     lead = (*([times] if times > 1 else []), *([slices] if slices > 1 else []))
     array = np.stack([values[i] for i in kept.order.ravel()])
-    mask = np.stack([valid[i] for i in kept.order.ravel()])
+    mask = np.stack([kept.valid[i] for i in kept.order.ravel()])
     spacing = first.spacing if stack is None else stack.spacing[-2 - ("z" in axes) :]
     return Scan(
         array=array.reshape(*lead, *array.shape[1:]),

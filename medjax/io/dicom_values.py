@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float32, Num
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_modality_lut
+from pydicom.pixels.processing import apply_modality_lut
 
 from medjax.io.common import ct_valid, quiet
 from medjax.io.dicom_file import attribute, first_number, frames_of, is_colour, number

@@ -12,7 +12,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from medjax.errors import UserError
-from medjax.io.common import quiet, require_finite, stem
+from medjax.io.common import atomic, quiet, require_finite, stem
 from medjax.scan import Scan
 
 FORMAT = "nifti"
@@ -68,7 +68,7 @@ def _load(path: Path) -> tuple[Any, Float32[np.ndarray, "..."]]:
             image: Any = nib.load(path)  # pyright: ignore[reportPrivateImportUsage]
             if not isinstance(image, nib.Nifti1Pair):  # pyright: ignore
                 raise UserError(f"{path}: not NIfTI but {type(image).__name__}; convert it first")
-            dtype = image.get_data_dtype()
+            dtype = np.dtype(image.get_data_dtype())
             if dtype.kind not in "iufb":
                 raise UserError(
                     f"{path}: values are {dtype}; only real numbers can be read, save them so"
@@ -106,3 +106,74 @@ def _affine(image: Any, scale: float) -> Float32[np.ndarray, "4 4"] | None:
 def _time_step(header: Any, clock: str) -> float | None:
     step = float(header.get_zooms()[3]) * SECONDS.get(clock, 1.0)
     return step if step > 0 and (clock in SECONDS or clock == "unknown") else None
+
+
+def write_nifti(restored: Scan, path: Path, *, description: str) -> tuple[Path, ...]:
+    """Writes .nii or .nii.gz.
+
+    A scan read from NIfTI keeps its header (sform, qform, units, extensions) and, where every value
+    survives it, its number type; otherwise values become float32. From other formats the affine
+    goes to the sform, and to the qform too unless a gantry tilt shears it.
+
+    Raises:
+      UserError: colour, or values that are not finite.
+    """
+    require_finite(restored.array, path)
+    if "c" in restored.axes:
+        raise UserError(f"{path}: NIfTI holds no colour here; write .png, .tif or .npz instead")
+    own = restored.header if restored.header.get("format") == FORMAT else None
+    data = restored.array.T
+    if own is not None:
+        if data.size != np.prod(own["shape"]):
+            raise ValueError(f"array of shape {data.shape} for a scan read as {own['shape']}")
+        header = own["image"].copy()
+        data = data.reshape(own["shape"])
+        image = _kind(header)(_as(data, header.get_data_dtype()), None, header)
+    else:
+        data = data.reshape(
+            *data.shape[:2], *([1] if "z" not in restored.axes else []), *data.shape[2:]
+        )
+        image = nib.Nifti1Image(_as(data, np.dtype(np.int16)), None)  # pyright: ignore
+        _place(image, restored)
+    image.header["descrip"] = f"medjax {description}".encode("ascii", "replace")[:79]
+    with atomic(path) as temporary, quiet():
+        nib.save(image, temporary)  # pyright: ignore
+    return (path,)
+
+
+def _kind(header: Any) -> Any:
+    wide = isinstance(header, nib.Nifti2Header)  # pyright: ignore
+    return nib.Nifti2Image if wide else nib.Nifti1Image  # pyright: ignore
+
+
+def _as(data: Float32[np.ndarray, "..."], dtype: np.dtype) -> np.ndarray:
+    """In `dtype` where no value changes, else in float32."""
+    if dtype.kind == "f":
+        return data.astype(dtype if dtype.itemsize >= 4 else np.float32)
+    limits = np.iinfo(dtype)
+    inside = data.min(initial=0) >= limits.min and data.max(initial=0) <= limits.max
+    if inside and np.array_equal(data, np.rint(data)) and np.abs(data).max(initial=0) < 2**24:
+        return data.astype(dtype)
+    return data.astype(np.float32)
+
+
+def _place(image: Any, scan: Scan) -> None:
+    header = image.header
+    header.set_xyzt_units("mm", "sec")
+    if scan.affine is not None:
+        affine = scan.affine.astype(np.float64)[:, [2, 1, 0, 3]]
+        axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+        square = np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
+        image.set_sform(affine, code=1)
+        image.set_qform(affine if square else None, code=1 if square else 0)
+    spacing = scan.spacing
+    zooms = [1.0] * image.ndim
+    if spacing is not None:
+        zooms[: len(spacing)] = spacing[::-1]
+    elif scan.affine is not None:
+        zooms[:3] = np.linalg.norm(scan.affine[:3, 2::-1], axis=0)
+    if scan.affine is not None and len(spacing or ()) == 2:
+        zooms[2] = float(np.linalg.norm(scan.affine[:3, 0]))
+    if scan.time_step is not None and image.ndim == 4:
+        zooms[3] = scan.time_step
+    header.set_zooms(zooms)
