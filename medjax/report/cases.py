@@ -127,16 +127,17 @@ def case_html(
     """
     unit = f" {case.window.unit}" if case.window.unit else ""
     shown = planes_of(case)
-    arrays = [*case.images.values()]
-    codes = codes_for(arrays, case.window)
+    codes = codes_for(case.images.values(), case.window)
     sigma = codes_for(case.uncertainty.values(), Window(0, 2 * case.threshold))
     yield f'<section class="case" id="case-{index}" aria-labelledby="case-{index}-title">'
     yield f'<h3 id="case-{index}-title">{escape(case.case_id)}</h3>'
-    yield f'<p class="stated">Pictures: {escape(str(case.window))}. '
-    yield f"Differences: method less {escape(case.reference)}, {_signed(case.scale)}{escape(unit)} "
+    yield '<p class="stated">Pictures: '
+    yield f'<span data-said="window">{escape(str(case.window))}</span>. '
+    yield f"Differences: method less {escape(case.reference)}, "
+    yield f'<span data-said="scale">{_signed(case.scale)}{escape(unit)}</span> '
     yield "from blue (too low) over black (equal) to orange (too high)."
-    yield f" {escape(_slice_text(shown[0]))} {escape(case.note)}</p>"
-    yield f'<div class="tools"></div><div class="cards" style="--columns:{_columns(len(arrays))}">'
+    yield f' <span data-said="slice">{escape(_slice_text(shown[0]))}</span> {escape(case.note)}</p>'
+    yield f'<div class="tools"></div><div class="cards" style="{_columns(case)}">'
     for name in case.images:
         yield from _card(case, name, shown[0], numbers.get(name, ""), kinds.get(name, ""))
     yield "</div>"
@@ -150,9 +151,11 @@ def case_html(
     yield "</section>"
 
 
-def _columns(cards: int) -> int:
+def _columns(case: CasePictures) -> str:
     """Cards side by side on a wide screen: 3 to 5, with the fewest gaps in the last row."""
-    return 3 if cards <= 3 else min((4, 5, 3), key=lambda n: -cards % n)
+    cards = len(case.images)
+    columns = 3 if cards <= 3 else min((4, 5, 3), key=lambda n: -cards % n)
+    return f"--columns:{columns};--panes:{3 if case.uncertainty else 2}"
 
 
 def _signed(scale: float) -> str:
@@ -177,7 +180,7 @@ def _card(case: CasePictures, name: str, plane: Plane, numbers: str, kind: str) 
     yield f"</strong>{f' <em>{escape(kind)}</em>' if kind and kind != name else ''}"
     yield f'<span class="numbers">{escape(numbers)}</span>'
     yield "".join(f'<span class="flag">{escape(flag)}</span>' for flag in flags)
-    yield '<output class="probe"></output></figcaption>'
+    yield "</figcaption>"
     alt = f"{name}: {where} {str(case.window).capitalize()}."
     yield _pane("image", shade(own, case.window), alt, plane, "")
     if name != case.reference:
@@ -225,8 +228,8 @@ def _pane(layer: str, pixels: np.ndarray, alt: str, plane: Plane, tag: str) -> s
     ratio = columns * plane.pixel[1] / (rows * plane.pixel[0])
     data = base64.b64encode(picture.png_bytes(pixels)).decode("ascii")
     return (
-        f'<div class="pane" data-layer="{layer}">'
-        f'<img width="{columns}" height="{rows}" style="aspect-ratio:{ratio:.5g}"'
+        f'<div class="pane" data-layer="{layer}" style="--ratio:{ratio:.5g}">'
+        f'<img width="{columns}" height="{rows}"'
         f' alt="{escape(" ".join(alt.split()))}" src="data:image/png;base64,{data}">'
         f'<span class="tag">{escape(tag)}</span></div>'
     )

@@ -23,7 +23,9 @@ WARNING = (
     " there and lack structures that are. Look at the difference images."
 )
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = ("pixels.js", "view.js", "viewer.js", "controls.js")
+_SCRIPTS = tuple(
+    f"{name}.js" for name in ("pixels", "view", "marks", "viewer", "controls", "gestures")
+)
 
 
 def write_report(

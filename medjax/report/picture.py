@@ -32,6 +32,7 @@ SEQUENTIAL: Stops = (
     (0.67, (222, 83, 73)),
     (1.0, (252, 235, 160)),
 )
+_LEVELS = 254
 NOT_FINITE = (255, 0, 255)
 """Colour of NaN and infinities: no window gives it, so a broken restoration cannot hide."""
 
@@ -123,11 +124,18 @@ def uncertainty(array: Float[np.ndarray, "*shape"], scale: float) -> UInt8[np.nd
 
 
 def colour(values: Float[np.ndarray, "*shape"], stops: Stops) -> UInt8[np.ndarray, "*shape 3"]:
-    """Piecewise linear colours through `stops`, clipped at both ends; `NOT_FINITE` for NaN."""
+    """Piecewise linear colours through `stops`, clipped at both ends; `NOT_FINITE` for NaN.
+
+    At most 255 different ones, so that a PNG keeps them as a palette, a third of the bytes.
+    """
     at = [s for s, _ in stops]
-    rgb = np.stack([np.interp(values, at, [c[k] for _, c in stops]) for k in range(3)], axis=-1)
-    rgb = np.where(np.isnan(values)[..., None], NOT_FINITE, rgb)
-    return np.rint(rgb).astype(np.uint8)
+    levels = _LEVELS / (at[-1] - at[0])
+    grid = np.arange(np.rint(at[0] * levels), np.rint(at[-1] * levels) + 1)
+    table = [np.interp(grid / levels, at, [c[k] for _, c in stops]) for k in range(3)]
+    palette = np.rint([*np.stack(table, axis=-1), NOT_FINITE]).astype(np.uint8)
+    known = ~np.isnan(values)
+    index = np.rint(np.clip(np.where(known, values, at[0]), at[0], at[-1]) * levels) - grid[0]
+    return palette[np.where(known, index, -1).astype(int)]
 
 
 def montage(
@@ -175,8 +183,22 @@ def png_bytes(picture: UInt8[np.ndarray, "..."]) -> bytes:
     ):
         raise ValueError(f"{picture.dtype} picture of shape {picture.shape}")
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG", compress_level=9)
+    _image(picture).save(stream, format="PNG", compress_level=9)
     return stream.getvalue()
+
+
+def _image(picture: UInt8[np.ndarray, "..."]) -> Image.Image:
+    if picture.ndim == 2:
+        return Image.fromarray(picture)
+    codes = picture.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    colours, index = np.unique(codes, return_inverse=True)
+    if colours.size > 256:
+        return Image.fromarray(picture)
+    image = Image.fromarray(index.reshape(codes.shape).astype(np.uint8))
+    image.putpalette(
+        np.stack([colours >> 16, colours >> 8 & 255, colours & 255], -1).astype(np.uint8).tobytes()
+    )
+    return image
 
 
 def write_png(path: Path, picture: UInt8[np.ndarray, "..."]) -> None:

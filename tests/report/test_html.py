@@ -80,7 +80,7 @@ def pixels(attributes: dict[str, str]) -> np.ndarray:
     head, _, data = attributes["src"].partition(",")
     assert head == "data:image/png;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-        return np.asarray(image)
+        return np.asarray(image if image.mode == "L" else image.convert("RGB"))
 
 
 def test_pictures_are_windowed_and_differences_scaled(tmp_path):
@@ -136,7 +136,8 @@ def test_the_browser_gets_the_values_of_every_slice_and_plane(tmp_path):
 def test_pictures_have_the_shape_of_the_body_not_of_the_array(tmp_path):
     case = CasePictures("a", slices(), "full dose", CT, spacing=(2.0, 0.5))
     _, page = write(tmp_path, cases=[case])
-    assert {a["style"] for a in page.all("img")} == {f"aspect-ratio:{32 * 0.5 / (24 * 2.0):.5g}"}
+    panes = [a for a in page.all("div") if a.get("class") == "pane"]
+    assert {a["style"] for a in panes} == {f"--ratio:{32 * 0.5 / (24 * 2.0):.5g}"}
 
 
 def test_nothing_is_loaded_from_outside(tmp_path):

@@ -102,12 +102,13 @@ def test_the_browsers_decoder_draws_what_python_draws():
     grey[2, 3] = picture.NOT_FINITE
     np.testing.assert_array_equal(image[..., :3], grey)
     assert (image[..., 3] == 255).all()
-    # The script draws differences with 2049 colours: within one or two greys of Python's.
+    # Floating-point ties may fall to the next of the 255 colours.
     expected = picture.difference(stored, coding.decode(b)[1], 100).astype(int)
     shown = np.reshape(out["difference"], (40, 50, 4))[..., :3]
-    assert np.abs(shown - expected).max() <= 1
+    assert np.abs(shown - expected).max() <= 4
+    assert (shown != expected).any(axis=-1).mean() < 0.01
     sigma = np.reshape(out["sigma"], (40, 50, 4))[..., :3]
-    assert np.abs(sigma - picture.uncertainty(stored, 900).astype(int)).max() <= 1
+    assert np.abs(sigma - picture.uncertainty(stored, 900).astype(int)).max() <= 4
 
 
 def test_the_browsers_decoder_draws_colours():

@@ -41,7 +41,9 @@ def test_difference_is_signed_and_symmetric():
     restored = np.array([[-100, -50, 0, 50, 1000]], np.float32)
     colours = picture.difference(restored, reference, 100)
     expected = [c for _, c in picture.DIVERGING]
-    assert [tuple(c) for c in colours[0].tolist()] == expected
+    # 127 steps a side: a half lies between two of them.
+    np.testing.assert_allclose(colours[0].astype(int), expected, atol=1)
+    assert [tuple(colours[0, i].tolist()) for i in (0, 2, 4)] == expected[::2]
     # Blue for too low, red for too high.
     assert colours[0, 1, 2] > colours[0, 1, 0] and colours[0, 3, 0] > colours[0, 3, 2]
 
@@ -72,12 +74,23 @@ def test_png_round_trip_holds_pixels_and_no_metadata():
         pixels = rng.integers(0, 256, shape, dtype=np.uint8)
         content = picture.png_bytes(pixels)
         with Image.open(io.BytesIO(content)) as image:
-            np.testing.assert_array_equal(np.asarray(image), pixels)
+            shown = image if len(shape) == 2 else image.convert("RGB")
+            np.testing.assert_array_equal(np.asarray(shown), pixels)
             assert image.info == {}
     with pytest.raises(ValueError, match="picture of shape"):
         picture.png_bytes(np.zeros((2, 2, 4), np.uint8))
     with pytest.raises(ValueError, match="float64"):
         picture.png_bytes(np.zeros((2, 2)))
+
+
+def test_coloured_pngs_are_small_because_they_have_a_palette():
+    noise = np.random.default_rng(0).normal(0, 40, (64, 64))
+    pixels = picture.difference(noise, np.zeros_like(noise), 100)
+    content = picture.png_bytes(pixels)
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), pixels)
+    assert len(content) < noise.size + 1500
 
 
 def test_montage_places_every_picture():

@@ -49,14 +49,13 @@ const pixels = (() => {
     return [1, 2, 3].map(c => rint(a[c] + t * (b[c] - a[c])));
   }
 
-  // Colours of differences between codes, index count + difference; in between, 1024 colours do.
-  function colours(stops, from, to, n) {
-    const table = new Uint8Array(3 * n);
-    for (let i = 0; i < n; i++) table.set(colour(from + (to - from) * i / (n - 1), stops), 3 * i);
+  // 255 colours, as in picture.py.
+  function colours(stops) {
+    const from = stops[0][0], table = new Uint8Array(3 * 255);
+    for (let i = 0; i < 255; i++) table.set(colour(from + (1 - from) * i / 254, stops), 3 * i);
     return table;
   }
-  const DIVERGING_TABLE = colours(DIVERGING, -1, 1, 2049);
-  const SEQUENTIAL_TABLE = colours(SEQUENTIAL, 0, 1, 1025);
+  const DIVERGING_TABLE = colours(DIVERGING), SEQUENTIAL_TABLE = colours(SEQUENTIAL);
 
   function put(out, i, table, entry) {
     out[4 * i] = table[3 * entry];
@@ -94,7 +93,7 @@ const pixels = (() => {
       }
       if (!whole) { putNotFinite(out, i); continue; }
       const t = Math.min(1, Math.max(-1, step * sum / channels / scale));
-      put(out, i, DIVERGING_TABLE, Math.round(1024 * (t + 1)));
+      put(out, i, DIVERGING_TABLE, rint(127 * t) + 127);
     }
   }
 
@@ -102,7 +101,7 @@ const pixels = (() => {
     for (let i = 0; i < n; i++) {
       const value = valueOf(coding, sigma[at + i]);
       if (Number.isNaN(value)) putNotFinite(out, i);
-      else put(out, i, SEQUENTIAL_TABLE, Math.round(1024 * Math.min(1, Math.max(0, value / top))));
+      else put(out, i, SEQUENTIAL_TABLE, rint(254 * Math.min(1, Math.max(0, value / top))));
     }
   }
 

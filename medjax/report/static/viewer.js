@@ -57,7 +57,7 @@ class CaseViewer {
     this.view = view.whole();
     for (const { element, source } of this.panes) {
       const [height, width] = this.shape.pixel;
-      element.style.aspectRatio = columns * width / (rows * height);
+      element.style.setProperty("--ratio", columns * width / (rows * height));
       [source.width, source.height] = [columns, rows];
     }
     this.controls.update();
@@ -67,28 +67,31 @@ class CaseViewer {
   key(kind, plane, image) { return `${kind}-${this.index}-${plane}-${image}`; }
   stack(kind, image) { return this.stacks[this.key(kind, this.plane, image)]; }
 
-  // Codes to colours, for every pane; draw() then only moves pictures about.
+  // Pixels have changed; draw() alone moves the same pixels about.
   paint() {
-    const { codes, sigma, channels, reference, uncertain } = this.about;
-    const { rows, columns } = this.shape, n = rows * columns;
-    const at = this.slice * n, from = at * channels;
-    const table = pixels.greys(codes, this.low, this.high);
-    for (const { layer, image, source } of this.panes) {
-      const context = source.getContext("2d"), data = context.createImageData(columns, rows);
-      const own = this.stack("d", image);
-      if (layer === "image") {
-        pixels.drawImage(data.data, own, from, n, channels, table);
-        if (uncertain[image] && this.controls.marks)
-          pixels.markUnsure(data.data, this.stack("u", image), at, n, sigma, this.threshold);
-      } else if (layer === "difference") {
-        const clean = this.stack("d", reference);
-        pixels.drawDifference(data.data, own, clean, from, n, channels, codes.step, this.scale);
-      } else {
-        pixels.drawUncertainty(data.data, this.stack("u", image), at, n, sigma, 2 * this.threshold);
-      }
-      context.putImageData(data, 0, 0);
-    }
+    this.table = pixels.greys(this.about.codes, this.low, this.high);
+    for (const pane of this.panes) pane.stale = true;
     this.draw();
+  }
+
+  // Codes to colours, for one pane.
+  paintPane(pane) {
+    const { codes, sigma, channels, reference, uncertain } = this.about;
+    const { rows, columns } = this.shape, { layer, image, source } = pane, n = rows * columns;
+    const at = this.slice * n, from = at * channels, own = this.stack("d", image);
+    const context = source.getContext("2d"), data = context.createImageData(columns, rows);
+    if (layer === "image") {
+      pixels.drawImage(data.data, own, from, n, channels, this.table);
+      if (uncertain[image] && this.controls.marks)
+        pixels.markUnsure(data.data, this.stack("u", image), at, n, sigma, this.threshold);
+    } else if (layer === "difference") {
+      const clean = this.stack("d", reference);
+      pixels.drawDifference(data.data, own, clean, from, n, channels, codes.step, this.scale);
+    } else {
+      pixels.drawUncertainty(data.data, this.stack("u", image), at, n, sigma, 2 * this.threshold);
+    }
+    context.putImageData(data, 0, 0);
+    pane.stale = false;
   }
 
   draw() {
@@ -100,9 +103,11 @@ class CaseViewer {
     });
   }
 
-  drawPane({ element, canvas, source, layer }) {
+  drawPane(pane) {
+    const { element, canvas, source, layer } = pane;
     const width = element.clientWidth, height = element.clientHeight;
-    if (!width || !height) return;
+    if (!width || !height) return;   // Hidden: it stays stale until it is seen.
+    if (pane.stale) this.paintPane(pane);
     const ratio = devicePixelRatio || 1;
     [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
     const context = canvas.getContext("2d"), { rows, columns } = this.shape;
@@ -135,7 +140,7 @@ class CaseViewer {
         if (i !== reference) text += ` (${away < 0 ? "" : "+"}${show(away)})`;
         if (uncertain[i]) text += ` σ ${show(read("u", i, sigma, 0, 1))}`;
       }
-      card.querySelector(".probe").textContent = text;
+      card.querySelector("[data-layer=image] .tag").textContent = text;
     });
     this.controls.place(known ? `row ${row}, column ${column}` : "");
   }
@@ -155,6 +160,7 @@ class CaseViewer {
 
   setView(next) {
     this.view = next;
+    this.section.classList.toggle("zoomed", next.zoom > 1);
     this.controls.update();
     this.draw();
   }
@@ -162,65 +168,12 @@ class CaseViewer {
   setAlone(image) {
     if (image < 0 || image >= this.cards.length) return;
     if (image !== this.alone) [this.before, this.alone] = [this.alone, image];
+    const focused = document.activeElement?.closest(".pane");
     this.cards.forEach((card, i) => card.classList.toggle("active", i === image));
+    // The next key goes to what is seen now.
+    if (focused && this.section.contains(focused) && this.section.classList.contains("alone"))
+      this.cards[image].querySelector(".pane").focus({ preventScroll: true });
     this.controls.update();
     this.draw();
   }
-}
-
-const SHADOW = "rgba(0,0,0,.75)";
-
-function label(context, text, x, y, align) {
-  context.textAlign = align;
-  context.lineWidth = 3;
-  context.strokeStyle = SHADOW;
-  context.strokeText(text, x, y);
-  context.fillStyle = "#fff";
-  context.fillText(text, x, y);
-}
-
-function drawMarks(context, viewer, width, height, layer) {
-  const { mm, pixel, columns, edges } = viewer.shape;
-  context.font = "600 11px system-ui, sans-serif";
-  context.lineJoin = "round";
-  if (layer === "image" && mm) {
-    const perMm = width * viewer.view.zoom / (columns * pixel[1]);
-    const length = view.roundLength(width / 3 / perMm), end = 10 + length * perMm;
-    context.beginPath();
-    context.moveTo(10, height - 16); context.lineTo(10, height - 10);
-    context.lineTo(end, height - 10); context.lineTo(end, height - 16);
-    context.lineWidth = 4; context.strokeStyle = SHADOW; context.stroke();
-    context.lineWidth = 1.5; context.strokeStyle = "#fff"; context.stroke();
-    label(context, length < 1 ? `${length.toPrecision(1)} mm` : `${length} mm`, end + 6, height - 8, "left");
-  }
-  if (layer === "image") {
-    label(context, edges[0], 7, height / 2, "left");
-    label(context, edges[1], width / 2, 15, "center");
-  } else {
-    colourBar(context, viewer, width, height, layer);
-  }
-  if (viewer.cursor) {
-    const [x, y] = [viewer.cursor[0] * width, viewer.cursor[1] * height];
-    context.beginPath();
-    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-      context.moveTo(x + 4 * dx, y + 4 * dy);
-      context.lineTo(x + 12 * dx, y + 12 * dy);
-    }
-    context.lineWidth = 3; context.strokeStyle = SHADOW; context.stroke();
-    context.lineWidth = 1; context.strokeStyle = "#fff"; context.stroke();
-  }
-}
-
-function colourBar(context, viewer, width, height, layer) {
-  const signed = layer === "difference", stops = signed ? pixels.DIVERGING : pixels.SEQUENTIAL;
-  const top = signed ? viewer.scale : 2 * viewer.threshold, first = stops[0][0];
-  const wide = Math.min(120, width / 2), left = 10, y = height - 14;
-  const gradient = context.createLinearGradient(left, 0, left + wide, 0);
-  for (const [s, ...rgb] of stops) gradient.addColorStop((s - first) / (1 - first), `rgb(${rgb})`);
-  context.fillStyle = gradient;
-  context.fillRect(left, y, wide, 6);
-  context.lineWidth = 1;
-  context.strokeStyle = "rgba(255,255,255,.6)";
-  context.strokeRect(left - 0.5, y - 0.5, wide + 1, 7);
-  label(context, `${signed ? "±" : "0 to "}${Number(top.toPrecision(3))} ${viewer.about.unit}`, left + wide + 6, height - 7, "left");
 }
