@@ -55,10 +55,11 @@ def read_arrays(path: Path) -> Scan:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return {"image": loaded}
-    with loaded:
+    # NumPy leaves a file that it opened itself open when it is damaged.
+    with path.open("rb") as file:
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"image": loaded}
         return {name: loaded[name] for name in loaded.files}
 
 

@@ -14,10 +14,10 @@ from jaxtyping import Bool, Num
 
 from medjax.errors import UserError
 
-AIR_HU = -1024.0
-"""No CT scanner means anything below this but padding and noise around air (-1000)."""
+CORNER_HU = -1050.0
+"""A slice's corner filled by one value below this is padding: scanners' floors lie at -1024."""
 NEVER_HU = -2000.0
-"""Below this not even noise around air explains a value."""
+"""At and below this not even noise around air (-1000) explains a value."""
 
 
 @contextlib.contextmanager
@@ -63,19 +63,22 @@ def require_finite(values: Num[np.ndarray, "..."], path: Path) -> None:
         )
 
 
-def ct_valid(hu: Num[np.ndarray, "*frames y x"]) -> Bool[np.ndarray, "*frames y x"]:
+def ct_valid(
+    hu: Num[np.ndarray, "*frames y x"], *, corners: bool = True
+) -> Bool[np.ndarray, "*frames y x"]:
     """False where CT values are padding around the reconstruction circle, told by value alone.
 
-    Padding is one value below -1024 HU that fills a corner of its slice, or anything below
-    -2000 HU. Single noisy pixels of air below -1024 HU stay valid.
+    Padding is one value below -1050 HU that fills a corner of its slice (`corners`, for files
+    that name no padding value), or anything from -2000 HU down. Single noisy pixels of air below
+    -1024 HU stay valid.
     """
-    valid = hu >= NEVER_HU
-    for index in np.ndindex(hu.shape[:-2]):
+    valid = hu > NEVER_HU
+    for index in np.ndindex(hu.shape[:-2] if corners else (0,)):
         frame = hu[index]
         blocks = (frame[:3, :3], frame[:3, -3:], frame[-3:, :3], frame[-3:, -3:])
         for block in blocks:
             value = block[0, 0]
-            if value < AIR_HU and np.all(block == value):
+            if value < CORNER_HU and np.all(block == value):
                 valid[index] &= frame != value
     return valid
 

@@ -71,7 +71,7 @@ def _read(paths: tuple[Path, ...], source: Path) -> Scan:
     found: list[Frame] = []
     values: list[Float32[np.ndarray, "y x ..."]] = []
     valid: list[Bool[np.ndarray, "y x"]] = []
-    padding: list[Num[np.ndarray, n]] = []
+    padding: list[Num[np.ndarray, ...]] = []
     for path in paths:
         ds = open_dicom(path)
         require_plain(ds, path)

@@ -71,7 +71,7 @@ def derive(ds: Dataset, stamp: Stamp) -> Dataset:
 
 
 def _detached(ds: Dataset) -> Dataset:
-    """A copy that forgets the file's encoding: pydicom refuses to change the byte order of files."""
+    """A copy that forgets the encoding: pydicom does not change the byte order of files."""
     original = copy.deepcopy(ds)
     correct_ambiguous_vr(original, is_little_endian=ds.original_encoding[1] is not False)
     detached = Dataset()

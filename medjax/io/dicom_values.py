@@ -114,7 +114,7 @@ def to_values(
     else:
         values = _rescaled(ds, stored)
     if unit_of(ds) == "HU":
-        valid &= ct_valid(values)
+        valid &= ct_valid(values, corners=padding is None)
     return values, None if valid.all() else valid
 
 

@@ -128,7 +128,9 @@ def write_nifti(restored: Scan, path: Path, *, description: str) -> tuple[Path, 
             raise ValueError(f"array of shape {data.shape} for a scan read as {own['shape']}")
         header = own["image"].copy()
         data = data.reshape(own["shape"])
-        image = _kind(header)(_as(data, header.get_data_dtype()), None, header)
+        data = _as(data, header.get_data_dtype())
+        header.set_data_dtype(data.dtype)
+        image = _kind(header)(data, None, header)
     else:
         data = data.reshape(
             *data.shape[:2], *([1] if "z" not in restored.axes else []), *data.shape[2:]
