@@ -17,6 +17,7 @@ from medjax.report import sections
 from medjax.report.cases import CasePictures, case_html
 from medjax.report.picture import write_atomically
 from medjax.report.table import Results
+from medjax.train import writers
 
 WARNING = (
     "Research use only, not for diagnosis. Restored images can show structures that are not"
@@ -35,7 +36,7 @@ def write_report(
     results: Results | None = None,
     judged: str | None = None,
     cases: Sequence[CasePictures] = (),
-    history: Sequence[Mapping[str, Any]] = (),
+    history: Sequence[writers.Row] = (),
     experiment: Mapping[str, Any] | None = None,
     next_steps: Sequence[str] = (),
     created: datetime.datetime | None = None,
@@ -49,7 +50,7 @@ def write_report(
       judged: the row that the verdict is about, usually the network.
       cases: pictures, a few of the held-out cases; names of images that are methods of the
         table get their figures of that case.
-      history: rows of metrics.jsonl, see `medjax.report.history.read_metrics`.
+      history: rows of metrics.jsonl, as from `medjax.train.writers.read_metrics`.
       experiment: the resolved experiment with versions and device, as in experiment.json.
       next_steps: commands to run next.
       created: printed in the heading; None: now.
@@ -80,7 +81,7 @@ def page(
     results: Results | None,
     judged: str | None,
     cases: Sequence[CasePictures],
-    history: Sequence[Mapping[str, Any]],
+    history: Sequence[writers.Row],
     experiment: Mapping[str, Any],
     next_steps: Sequence[str],
     created: datetime.datetime,

@@ -9,6 +9,7 @@ from medjax.report.history import curves, grouped
 from medjax.report.plot import svg
 from medjax.report.table import Column, Results, Row, best, format_value
 from medjax.report.verdict import verdict
+from medjax.train import writers
 
 # The line under a picture has room for the first columns only.
 _FIGURES = 3
@@ -65,7 +66,7 @@ def kinds(results: Results | None) -> dict[str, str]:
     return {} if results is None else {r.method: _KIND_NAMES[r.kind] for r in results.rows}
 
 
-def history_html(rows: Sequence[Mapping[str, Any]]) -> str:
+def history_html(rows: Sequence[writers.Row]) -> str:
     """One plot a metric, "" where none was logged."""
     plots = [svg(name, group) for name, group in grouped(curves(rows)).items()]
     drawn = "".join(f'<div class="panel">{p}</div>' for p in plots if p)

@@ -1,44 +1,36 @@
-"""metrics.jsonl to curves, curves to SVG."""
+"""Logged metrics to curves, curves to SVG."""
 
-import json
 import math
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
-from medjax.errors import UserError
-from medjax.report.history import Curve, curves, grouped, read_metrics
+from medjax.report.history import Curve, curves, grouped
 from medjax.report.plot import nice, svg, thin
-
-
-def test_a_cut_last_line_is_dropped(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "l1": 2.0}\n\n{"step": 2, "l1": 1.0}\n{"step": 3, "l')
-    assert read_metrics(path) == [{"step": 1, "l1": 2.0}, {"step": 2, "l1": 1.0}]
-
-
-def test_a_broken_line_in_the_middle_is_named(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n[1, 2]\n{"step": 3}\n')
-    with pytest.raises(UserError, match=r"metrics\.jsonl: line 2"):
-        read_metrics(path)
-    with pytest.raises(UserError, match="cannot be read"):
-        read_metrics(tmp_path / "missing.jsonl")
+from medjax.train.writers import MetricWriter, Row, read_metrics
 
 
 def test_curves_are_sorted_and_the_last_value_of_a_step_counts():
     rows = [
-        {"step": 20, "train/l1": 2.0, "time": 9.0, "note": "x", "ok": True},
-        {"step": 10, "train/l1": 3.0},
-        {"step": 20, "train/l1": 1.0, "eval/l1": 5},
-        {"train/l1": 7.0},
+        Row(20, {"train/l1": 2.0}, 2.0),
+        Row(10, {"train/l1": 3.0}, 1.0),
+        Row(20, {"train/l1": 1.0, "eval/l1": 5}, 3.0),
     ]
     found = {c.name: c for c in curves(rows)}
     assert set(found) == {"train/l1", "eval/l1"}
     assert found["train/l1"].steps.tolist() == [10, 20]
     assert found["train/l1"].values.tolist() == [3.0, 1.0]
     assert [c.name for c in grouped(curves(rows))["l1"]] == ["train/l1", "eval/l1"]
+
+
+def test_what_a_run_writes_becomes_curves(tmp_path):
+    with MetricWriter(tmp_path) as writer:
+        for step in (1, 2, 3):
+            writer.write(step, {"l1": 1.0 / step}, 0.1 * step)
+    (curve,) = curves(read_metrics(tmp_path))
+    assert curve.name == "l1" and curve.steps.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(curve.values, [1, 0.5, 1 / 3])
 
 
 def test_thinning_keeps_spikes_ends_and_gaps():
@@ -90,7 +82,7 @@ def test_svg_of_nothing_is_nothing():
 
 
 def test_a_curve_that_diverged_is_still_drawn():
-    found = curves([json.loads('{"step": 1, "l1": 1.0}'), {"step": 2, "l1": math.nan}])
+    found = curves([Row(1, {"l1": 1.0}, 0.0), Row(2, {"l1": math.nan}, 0.0)])
     assert "<path" in svg("l1", found)
 
 

@@ -17,6 +17,7 @@ from medjax.report.cases import CasePictures
 from medjax.report.html import WARNING, write_report
 from medjax.report.pack import Codes, unpack
 from medjax.report.table import Column, Results, Row
+from medjax.train import writers
 
 CT = picture.Window(-160, 240, "HU")
 VOID = {"meta", "img", "input", "br", "link"}
@@ -175,7 +176,7 @@ def test_names_cannot_become_markup(tmp_path):
         results=results,
         judged=f"net {evil}",
         cases=[CasePictures(f"case {evil}", images, "ref", CT, note=f"said {evil}")],
-        history=[{"step": 1, f"loss {evil}": 1.0}, {"step": 2, f"loss {evil}": 2.0}],
+        history=[writers.Row(s, {f"loss {evil}": 1.0 / s}, 0.0) for s in (1, 2)],
         experiment={f"key {evil}": f"value {evil}", "list": [evil], "in": {evil: {evil: evil}}},
         next_steps=[f"medjax {evil}"],
     )
@@ -233,7 +234,7 @@ def test_curves_experiment_and_paths(tmp_path):
         "versions": {"jax": "0.10.1"},
         "device": {"kind": "cpu"},
     }
-    history = [{"step": s, "train/l1": 1.0 / (s + 1)} for s in range(10)]
+    history = [writers.Row(s + 1, {"train/l1": 1.0 / (s + 1)}, 0.0) for s in range(10)]
     text, page = write(tmp_path, experiment=experiment, history=history)
     assert "DOE_JANE" not in text
     for word in ("0.5, 0.999", "0.10.1", "cpu", "cgan", "a path, see experiment.json"):
