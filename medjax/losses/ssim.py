@@ -7,9 +7,11 @@ similarity", IEEE TIP 2004. Wang, Simoncelli, Bovik, "Multiscale structural simi
 quality assessment", Asilomar 2003.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -56,6 +58,11 @@ def ssim_maps(
     """
     a, b = normalised(restored, clean, data_range)
     check_window(a.shape, WINDOW)
+    return _maps(a, b)
+
+
+@jax.jit
+def _maps(a: Array, b: Array) -> SsimMaps:
     # Variances do not change with a common offset, and float32 loses them at -1000 HU without.
     offset = jnp.mean(b, axis=tuple(range(1, b.ndim - 1)), keepdims=True)
     a, b = a - offset, b - offset
@@ -121,9 +128,14 @@ def ms_ssim(
         raise ValueError("ms_ssim needs at least one weight")
     a, b = normalised(restored, clean, data_range)
     _check_scales(a.shape, len(weights))
+    return _product_over_scales(a, b, tuple(weights))
+
+
+@functools.partial(jax.jit, static_argnames="weights")
+def _product_over_scales(a: Array, b: Array, weights: tuple[float, ...]) -> Array:
     total = jnp.ones((a.shape[0], a.shape[-1]), a.dtype)
     for scale, weight in enumerate(weights):
-        maps = ssim_maps(a, b, data_range=1.0)
+        maps = _maps(a, b)
         last = scale == len(weights) - 1
         kept = maps.luminance * maps.contrast_structure if last else maps.contrast_structure
         mean = jnp.mean(kept, axis=tuple(range(1, kept.ndim - 1)))

@@ -237,12 +237,17 @@ def _candidates(
     y, x = np.nonzero(steepness >= enough)
     centre = np.stack([y * spacing[0], x * spacing[1]], axis=1)
     normal = np.stack([slope[y, x] for slope in slopes], axis=1) / steepness[y, x][:, None]
-    ends = np.array([-1.0, 1.0]) * min(spacing)
-    around = _sample(steepness, centre, normal, ends, spacing)
     size = (np.array(image.shape) - 1) * np.array(spacing)
     inside = ((centre >= search.reach_mm) & (centre <= size - search.reach_mm)).all(axis=1)
-    keep = inside & (steepness[y, x] >= around.max(axis=1, initial=0))
-    return centre[keep], normal[keep]
+    centre, normal, steep = centre[inside], normal[inside], steepness[y, x][inside]
+    both_ways = np.array([-1.0, 1.0])
+    beside = _sample(steepness, centre, normal, both_ways * min(spacing), spacing)
+    ridge = steep >= beside.max(axis=1, initial=0)
+    centre, normal = centre[ridge], normal[ridge]
+    # Two samples tell most of the noise from edges before whole profiles are taken.
+    ends = _sample(smooth, centre, normal, both_ways * 5 / 6 * search.reach_mm, spacing)
+    tall = ends[:, 1] - ends[:, 0] >= search.smallest_hu / 2
+    return centre[tall], normal[tall]
 
 
 def _sample(

@@ -30,7 +30,7 @@ def test_blind_to_an_offset_but_not_to_an_inverted_edge():
 
 def test_gradient_is_finite_at_equality():
     x = jnp.ones((1, 6, 6, 1))
-    assert np.isfinite(jax.grad(edge_loss)(x, x)).all()
+    assert np.isfinite(jax.jit(jax.grad(edge_loss))(x, x)).all()
 
 
 def test_errors():
