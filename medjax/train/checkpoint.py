@@ -4,7 +4,6 @@ Orbax writes a step under a temporary name and renames it, so a step that exists
 What Orbax does not see (flipped bits, files cut short by a disk) the digests see.
 """
 
-import base64
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +17,10 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from medjax.errors import UserError
-from medjax.train import digest
+from medjax.train import digest, record
 from medjax.train.health import Diverged, nonfinite_leaf
 
 _log = logging.getLogger(__name__)
-_FORMAT = 1
 _BROKEN = "broken-"
 
 
@@ -42,10 +40,6 @@ class Restored:
     step: int
     state: Any
     skipped: tuple[str, ...] = ()
-
-
-class _BrokenError(Exception):
-    """A checkpoint that does not verify, and why."""
 
 
 @dataclass
@@ -98,8 +92,8 @@ class Checkpoints:
         if keep_latest < 1:
             raise ValueError(f"keep_latest must be at least 1: got {keep_latest}")
         self.folder = Path(folder).absolute()
-        self._identity = None if identity is None else _plain(identity)
-        self._experiment = None if experiment is None else _plain(experiment)
+        self._identity = None if identity is None else record.plain(identity)
+        self._experiment = None if experiment is None else record.plain(experiment)
         self._keep_latest = keep_latest
         self._metric = best_metric
         self._sign = 1.0 if best_mode == "max" else -1.0
@@ -120,6 +114,7 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The best step by `best_metric` whose record verifies, or None."""
+        self.wait()
         self._read_scores()
         return next(iter(self._best.best()), None)
 
@@ -130,10 +125,10 @@ class Checkpoints:
             UserError: the record does not verify.
         """
         try:
-            record = self._record(step)
-        except _BrokenError as error:
+            note = self._record(step)
+        except record.BrokenError as error:
             raise UserError(f"{self._path(step)}: {error}; use another step") from error
-        return {"identity": record["identity"], "experiment": record["experiment"]}
+        return {"identity": note["identity"], "experiment": note["experiment"]}
 
     def save(
         self,
@@ -160,22 +155,18 @@ class Checkpoints:
         leaves = digest.leaves_of(host)
         if problem := nonfinite_leaf(leaves):
             raise Diverged(f"step {step}: {problem}; {self.describe_newest()}")
-        record = digest.seal(
-            {
-                "format": _FORMAT,
-                "step": step,
-                "identity": self._identity,
-                "experiment": self._experiment,
-                "iterator": None if iterator is None else _encode(iterator.get_state()),
-                "metrics": dict(metrics or {}),
-                "leaves": digest.spec_of(leaves),
-                "digest": digest.digest_arrays(leaves),
-            }
+        note = record.write(
+            step,
+            leaves,
+            identity=self._identity,
+            experiment=self._experiment,
+            position=None if iterator is None else iterator.get_state(),
+            metrics=metrics or {},
         )
         self._read_scores()
-        self._rank(record)
+        self._rank(note)
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(record)
+            state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(note)
         )
         # force: without it Orbax declines, silently, whatever it thinks is not due.
         self._manager.save(step, args=items, force=True)
@@ -194,11 +185,12 @@ class Checkpoints:
             UserError: the checkpoint belongs to another experiment or other model code, or there
                 are checkpoints and none verifies.
         """
+        self.wait()
         skipped: list[str] = []
         for step in reversed(self.steps()):
             try:
                 restored = self._restore(step, like, iterator)
-            except _BrokenError as error:
+            except record.BrokenError as error:
                 skipped.append(f"{self._path(step)}: {error}")
                 _log.warning("%s; trying the one before it", skipped[-1])
                 continue
@@ -221,11 +213,12 @@ class Checkpoints:
         Raises:
             UserError: nothing fitting verifies.
         """
+        self.wait()
         skipped: list[str] = []
         for candidate in self._candidates(step):
             try:
                 return Restored(candidate, self._restore(candidate, like, None), tuple(skipped))
-            except _BrokenError as error:
+            except record.BrokenError as error:
                 skipped.append(f"{self._path(candidate)}: {error}")
                 _log.warning("%s", skipped[-1])
         why = "; ".join(skipped) or f"found {self.steps() or 'none'}"
@@ -287,41 +280,30 @@ class Checkpoints:
             yield step
 
     def _record(self, step: int) -> dict[str, Any]:
-        """The sealed record of a step; raises _BrokenError."""
-        path = self._path(step) / "record"
-        try:
-            with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-                record = reader.restore(path)
-        except (OSError, ValueError, KeyError) as error:
-            raise _BrokenError(f"its record cannot be read ({_first_line(error)})") from error
-        if not digest.is_sealed(record):
-            raise _BrokenError("its record does not match the record's own digest")
-        if record["format"] != _FORMAT:
-            raise UserError(
-                f"{self._path(step)}: written by another medjax (format {record['format']}, "
-                f"this one reads {_FORMAT}); use that version"
-            )
-        if record["step"] != step:
-            raise _BrokenError(f"it holds step {record['step']}")
-        return record
+        return record.read(self._path(step) / "record", step)
 
     def _restore(self, step: int, like: Any, iterator: Batches | None) -> Any:
-        record = self._record(step)
+        path, note = self._path(step), self._record(step)
         if self._identity is not None:
-            _check_identity(self._path(step), record["identity"], self._identity)
-        _check_leaves(self._path(step), record["leaves"], digest.spec_of(digest.leaves_of(like)))
+            record.check_identity(path, note["identity"], self._identity)
+        record.check_leaves(path, note["leaves"], digest.spec_of(digest.leaves_of(like)))
         try:
             with ocp.StandardCheckpointer() as reader:
-                state = reader.restore(self._path(step) / "state", like)
-        # The record says that structure, shapes and types fit, so what fails now is the file.
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise _BrokenError(f"its state cannot be read ({_first_line(error)})") from error
-        if digest.digest_arrays(digest.leaves_of(jax.device_get(state))) != record["digest"]:
-            raise _BrokenError("its state does not match the digest")
+                state = reader.restore(path / "state", like)
+        except (MemoryError, jax.errors.JaxRuntimeError):
+            raise
+        # The record says that structure, shapes and types fit and memory did not run out, so what
+        # fails now is the file; for that Orbax raises, among others, a bare Exception.
+        except Exception as error:
+            why = f"its state cannot be read ({record.first_line(error)})"
+            raise record.BrokenError(why) from error
+        if digest.digest_arrays(digest.leaves_of(jax.device_get(state))) != note["digest"]:
+            raise record.BrokenError("its state does not match the digest")
         if iterator is not None:
-            if record["iterator"] is None:
-                raise _BrokenError("it holds no position of the data")
-            iterator.set_state(_decode(record["iterator"]))
+            position = record.position(note)
+            if position is None:
+                raise record.BrokenError("it holds no position of the data")
+            iterator.set_state(position)
         return state
 
     def _set_aside(self, step: int) -> None:
@@ -336,61 +318,10 @@ class Checkpoints:
                 continue
             try:
                 self._rank(self._record(step))
-            except _BrokenError:
+            except record.BrokenError:
                 # Restoring names it; ranking needs no second warning.
                 continue
 
-    def _rank(self, record: Mapping[str, Any]) -> None:
-        if self._metric is not None and self._metric in record["metrics"]:
-            self._best.scores[record["step"]] = self._sign * record["metrics"][self._metric]
-
-
-def _plain(value: Mapping[str, Any]) -> Any:
-    """As JSON gives it back: tuples are lists, keys are strings."""
-    return digest.seal({"value": value})["value"]
-
-
-def _encode(state: Any) -> dict[str, Any]:
-    if isinstance(state, bytes):
-        return {"bytes": base64.b64encode(state).decode()}
-    return {"json": state}
-
-
-def _decode(state: Mapping[str, Any]) -> Any:
-    return base64.b64decode(state["bytes"]) if "bytes" in state else state["json"]
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:160]
-
-
-def _check_identity(path: Path, saved: Any, wanted: Any) -> None:
-    if saved == wanted:
-        return
-    name, was, now = _first_difference(saved, wanted, "")
-    raise UserError(
-        f"{path}: belongs to another experiment: {name} is {was} there and {now} here; "
-        "choose another run folder, or set it back"
-    )
-
-
-def _first_difference(saved: Any, wanted: Any, name: str) -> tuple[str, str, str]:
-    if isinstance(saved, dict) and isinstance(wanted, dict):
-        for key in [*wanted, *(key for key in saved if key not in wanted)]:
-            field_name = f"{name}.{key}" if name else key
-            if key not in saved or key not in wanted:
-                was = repr(saved[key]) if key in saved else "absent"
-                return field_name, was, repr(wanted[key]) if key in wanted else "absent"
-            if saved[key] != wanted[key]:
-                return _first_difference(saved[key], wanted[key], field_name)
-    return name or "it", repr(saved), repr(wanted)
-
-
-def _check_leaves(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for leaf in [*wanted, *(leaf for leaf in saved if leaf not in wanted)]:
-        if saved.get(leaf) != wanted.get(leaf):
-            raise UserError(
-                f"{path}: state{leaf} is {saved.get(leaf, 'absent')} there and "
-                f"{wanted.get(leaf, 'absent')} here; the model or method changed since it was saved"
-            )
+    def _rank(self, note: Mapping[str, Any]) -> None:
+        if self._metric is not None and self._metric in note["metrics"]:
+            self._best.scores[note["step"]] = self._sign * note["metrics"][self._metric]

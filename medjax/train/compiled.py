@@ -37,7 +37,7 @@ class Program:
             ValueError: it differs in names, shapes or types from the first; the step would have
                 to be compiled again.
         """
-        found = {name: (np.shape(array), np.asarray(array).dtype) for name, array in batch.items()}
+        found = {name: (np.shape(array), _dtype(name, array)) for name, array in batch.items()}
         wanted = {name: (like.shape, like.dtype) for name, like in self.batch_like.items()}
         for name in [*wanted, *(name for name in found if name not in wanted)]:
             if found.get(name) != wanted.get(name):
@@ -50,7 +50,7 @@ class Program:
 
     def start(self, batch: Mapping[str, Array]) -> State:
         """A fresh state, made where its shards live."""
-        return self._init(rng.root(self.seed, "init"), batch)
+        return self._init(rng.stream(self.seed, "init", 0), batch)
 
     def compile(self) -> tuple[Callable[[State, Mapping[str, Array], int], Any], float]:
         """The step as `(state, batch, steps done) -> (state, metrics)`, and seconds to compile it.
@@ -105,7 +105,7 @@ def program(
     batch_like = {
         name: jax.ShapeDtypeStruct(
             np.shape(array),
-            jax.dtypes.canonicalize_dtype(np.asarray(array).dtype),
+            _dtype(name, array),
             sharding=placed[name],
         )
         for name, array in batch.items()
@@ -130,7 +130,8 @@ def _check_step(step: Step, like: State, batch_like: Any, seed: int) -> None:
     ):
         if (old.shape, old.dtype) != (new.shape, new.dtype):
             name = jax.tree_util.keystr(path)
-            raise ValueError(f"state{name}: init gives {old.str_short()}, step {new.str_short()}")
+            was, now = (f"{leaf.dtype}{list(leaf.shape)}" for leaf in (old, new))
+            raise ValueError(f"state{name}: init gives {was}, step gives {now}")
     for name, value in metrics.items():
         if value.shape != ():
             raise ValueError(f"metrics[{name!r}] has shape {value.shape}; metrics are scalars")
@@ -138,3 +139,11 @@ def _check_step(step: Step, like: State, batch_like: Any, seed: int) -> None:
 
 def _abstract(array: Array, sharding: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+
+
+def _dtype(name: str, array: Any) -> np.dtype:
+    """The type that the array will have on the device."""
+    dtype = np.asarray(array).dtype
+    if dtype.kind in "OSUMm":
+        raise ValueError(f"batch[{name!r}] holds {dtype}, which no device can; leave it out")
+    return jax.dtypes.canonicalize_dtype(dtype)

@@ -90,7 +90,8 @@ def fit(
         seed: of `init` and `step`; the data has its own.
         steps: steps in the whole run.
         save_every: steps between checkpoints; the last step is saved too.
-        log_every: steps between rows of metrics; the last step is logged too.
+        log_every: steps between rows of metrics; the last step is logged too. Metrics of
+            `evaluate` get a row of their own.
         mesh: from `mesh.make`; None takes all devices along `data`.
         images_per_batch: for images a second; None counts the first axis of the batch.
         experiment: JSON of the whole run to store beside each checkpoint.
@@ -110,6 +111,8 @@ def fit(
     """
     if min(steps, save_every, log_every) < 1:
         raise ValueError("steps, save_every and log_every must be positive")
+    if jax.process_count() > 1:
+        raise UserError("training runs in one process; start one per machine and folder instead")
     with ExitStack() as stack:
         stack.enter_context(exclusive(run))
         stop = stack.enter_context(catch_signals())
@@ -182,7 +185,7 @@ class _Session:
     compile_seconds: float = 0.0
     _late: tuple[int, dict[str, jax.Array]] | None = None
     _paces: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
-    _settled_at: float | None = None
+    _read_at: float | None = None
 
     def train(self, state: State, batch: dict[str, jax.Array] | None) -> State:
         """Steps from `done` to `steps` or a signal; `batch` is the next one, if already read."""
@@ -193,7 +196,7 @@ class _Session:
         begin = time.perf_counter() - self.writer.seconds
         while self.done < self.steps and not self.stop.requested:
             if batch is None:
-                batch = self.plan_put(_next(self.batches, self.done, self.steps))
+                batch = self._put(_next(self.batches, self.done, self.steps))
             with jax.transfer_guard("disallow"):
                 state, metrics = run(state, batch, self.done)
             batch = None
@@ -202,13 +205,13 @@ class _Session:
             self.done += 1
             self._late = (self.done, metrics)
             if self.done % self.save_every == 0 or self.done == self.steps:
-                self._save(state, begin, evaluate=True)
+                self._save(state, begin, scheduled=True)
                 saved = self.done
         if saved != self.done:
-            self._save(state, begin, evaluate=False)
+            self._save(state, begin, scheduled=False)
         return state
 
-    def plan_put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+    def _put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         with jax.transfer_guard("disallow"):
             return self.plan.put(batch)
 
@@ -216,38 +219,43 @@ class _Session:
         """Median over the recent steps of this session."""
         return statistics.median(self._paces) if self._paces else None
 
-    def _settle(self, begin: float) -> dict[str, float]:
-        """Reads, checks and writes the metrics of the step before, which the device has finished
-        or is finishing while the next one already waits in its queue."""
-        if self._late is None:
-            return {}
+    def _settle(self, begin: float) -> None:
+        """Deals with the metrics of the step before, while the device has the next in its queue."""
+        if self._late is not None:
+            self._report(*self._read(), begin)
+
+    def _read(self) -> tuple[int, dict[str, float]]:
+        assert self._late is not None
         step, on_device = self._late
         self._late = None
         metrics = {name: float(value) for name, value in jax.device_get(on_device).items()}
-        self._demand_finite(step, metrics)
         now = time.perf_counter()
-        if self._settled_at is not None:
-            self._paces.append(now - self._settled_at)
-        self._settled_at = now
+        if self._read_at is not None:
+            self._paces.append(now - self._read_at)
+        self._read_at = now
+        self._demand_finite(step, metrics)
+        return step, metrics
+
+    def _report(self, step: int, metrics: dict[str, float], begin: float) -> None:
         if step % self.log_every == 0 or step == self.steps:
-            self.writer.write(step, metrics, now - begin)
+            self.writer.write(step, metrics, time.perf_counter() - begin)
         if self.reporter is not None:
             pace = self.step_seconds()
             per_second = self.images / pace if pace else None
             self.reporter(Tick(step, self.steps, metrics, pace, per_second))
-        return metrics
 
-    def _save(self, state: State, begin: float, *, evaluate: bool) -> None:
-        metrics = self._settle(begin)
-        if evaluate and self.evaluate is not None:
+    def _save(self, state: State, begin: float, *, scheduled: bool) -> None:
+        step, metrics = self._read()
+        self._report(step, metrics, begin)
+        if scheduled and self.evaluate is not None:
             extra = {name: float(value) for name, value in self.evaluate(state).items()}
-            self._demand_finite(self.done, extra)
-            self.writer.write(self.done, extra, time.perf_counter() - begin)
-            metrics = {**metrics, **extra}
+            self._demand_finite(step, extra)
+            self.writer.write(step, extra, time.perf_counter() - begin)
+            metrics |= extra
         self.writer.flush()
-        self.checkpoints.save(self.done, state, self.batches, metrics)
+        self.checkpoints.save(step, state, self.batches, metrics)
         # The pause to save belongs to no step.
-        self._settled_at = None
+        self._read_at = None
 
     def _demand_finite(self, step: int, metrics: Mapping[str, float]) -> None:
         if problem := nonfinite_metric(metrics):
