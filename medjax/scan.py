@@ -51,6 +51,11 @@ class Scan:
             raise ValueError(f"axes {self.axes!r} is none of {sorted(AXES)}")
         if self.array.ndim != len(self.axes):
             raise ValueError(f"array of {self.array.ndim} axes with axes={self.axes!r}")
+        if self.spacing is not None and len(self.spacing) != len(self.space):
+            raise ValueError(f"{len(self.spacing)} spacings for the space axes {self.space!r}")
+        pixels = self.array.shape[: len(self.axes.rstrip("c"))]
+        if self.valid is not None and self.valid.shape != pixels:
+            raise ValueError(f"valid of shape {self.valid.shape} for pixels of shape {pixels}")
 
     @property
     def space(self) -> str:

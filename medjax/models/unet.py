@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from medjax.models.base import NetworkConfig
 from medjax.nn.blocks import (
     ConvUnit,
     Norm,
@@ -19,7 +20,7 @@ from medjax.nn.conv import Conv
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(NetworkConfig):
     """Size and options of a `UNet`."""
 
     width: int = 32
@@ -50,6 +51,9 @@ class UNetConfig:
                 raise ValueError(f"UNetConfig.{field} must be at least {bound}")
         if self.max_width < self.width:
             raise ValueError("UNetConfig.max_width must be at least width")
+
+    def build(self) -> "UNet":
+        return UNet(self)
 
 
 class UNet(nn.Module):

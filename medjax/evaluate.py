@@ -1,0 +1,164 @@
+"""Restoring scans of any size in overlapping tiles, and every method on the same held-out cases."""
+
+import dataclasses
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float32
+
+from medjax.baselines.filters import Baseline, tune
+from medjax.metrics.column import Kind
+from medjax.tasks.base import Case, Record, Task
+
+_log = logging.getLogger(__name__)
+# Of a training case, for tuning filters: enough to choose a parameter, in seconds.
+TUNING_SIDE = 192
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """How a large scan is cut for the network.
+
+    Attributes:
+      size: side of a tile in pixels.
+      overlap: pixels that neighbouring tiles share; they are blended linearly there.
+      batch: tiles restored at once.
+    """
+
+    size: int = 256
+    overlap: int = 32
+    batch: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 <= 2 * self.overlap <= self.size:
+            raise ValueError(f"overlap {self.overlap} is over half of the tile size {self.size}")
+
+
+def starts(length: int, size: int, overlap: int) -> list[int]:
+    """First indices of the tiles that cover `length` samples; the last one ends at its end."""
+    if length <= size:
+        return [0]
+    count = -(-(length - overlap) // (size - overlap))
+    return [round(i * (length - size) / (count - 1)) for i in range(count)]
+
+
+def ramp(size: int, overlap: int) -> Float32[np.ndarray, " size"]:
+    """Blending weight along one axis of a tile: rises over the overlap, never 0."""
+    rise = (np.arange(size, dtype=np.float32) + 1) / (overlap + 1)
+    return np.minimum(1, np.minimum(rise, rise[::-1]))
+
+
+def restore_tiled(
+    restore: Callable[[Float32[np.ndarray, "batch *space 1"]], Array],
+    image: Float32[np.ndarray, "*space"],
+    tiling: Tiling,
+) -> Float32[np.ndarray, "*space"]:
+    """Restores an image of any size with a function that takes batches of tiles of one shape.
+
+    Axes shorter than a tile are mirrored up to the tile's size, so `restore` compiles once.
+    """
+    pad = [(0, max(0, tiling.size - n)) for n in image.shape]
+    padded = np.pad(image, pad, mode="reflect" if min(image.shape) > 1 else "edge")
+    corners = list(
+        itertools.product(*(starts(n, tiling.size, tiling.overlap) for n in padded.shape))
+    )
+    weight = np.ones((), np.float32)
+    for _ in padded.shape:
+        weight = weight[..., None] * ramp(tiling.size, tiling.overlap)
+    total = np.zeros(padded.shape, np.float32)
+    weights = np.zeros(padded.shape, np.float32)
+    for first in range(0, len(corners), tiling.batch):
+        group = corners[first : first + tiling.batch]
+        places = [tuple(slice(c, c + tiling.size) for c in corner) for corner in group]
+        tiles = np.stack([padded[place] for place in places])
+        missing = tiling.batch - len(group)
+        tiles = np.pad(tiles, [(0, missing)] + [(0, 0)] * image.ndim, mode="edge")
+        out = np.asarray(jax.device_get(restore(tiles[..., None])))[..., 0]
+        for place, tile in zip(places, out, strict=False):
+            total[place] += tile * weight
+            weights[place] += weight
+    return (total / weights)[tuple(slice(0, n) for n in image.shape)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One row of a comparison: `run(degraded, noise_std) -> restored`, in physical units."""
+
+    name: str
+    kind: Kind
+    run: Callable[[Float32[np.ndarray, "*space"], float], Float32[np.ndarray, "*space"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """One case through every contender: images and values by the contender's name."""
+
+    case: Case
+    images: Mapping[str, Float32[np.ndarray, "*space"]]
+    values: Mapping[str, Mapping[str, float]]
+
+
+def tuned(
+    filters: Sequence[Baseline], task: Task, records: Sequence[Record], seed: int
+) -> tuple[Baseline, ...]:
+    """The filters with the parameters that serve best on the middle of the training scans.
+
+    They are given the true noise level, there and on the held-out scans: the most that a user
+    could know.
+    """
+    cases = [task.simulate(record, seed) for record in records]
+    pairs = [(_middle(case.degraded), _middle(case.reference)) for case in cases]
+    low, high = task.display
+    sigmas = [case.noise_std for case in cases]
+    return tuple(
+        tune(f, pairs, high - low, sigmas=sigmas, window=task.display) if f.grid else f
+        for f in filters
+    )
+
+
+def _middle(image: Float32[np.ndarray, "*space"]) -> Float32[np.ndarray, "*space"]:
+    return image[
+        tuple(slice(max(0, (n - TUNING_SIDE) // 2), (n + TUNING_SIDE) // 2) for n in image.shape)
+    ]
+
+
+def contenders(
+    task: Task,
+    filters: Sequence[Baseline],
+    network: tuple[str, Callable[[Float32[np.ndarray, "*space"]], Float32[np.ndarray, "*space"]]],
+) -> tuple[Contender, ...]:
+    """The untouched input, the classical filters, the network: the rows of the table."""
+    name, restore = network
+    return (
+        Contender(task.degraded_name, "degraded", lambda image, _: image),
+        *(Contender(f.name, "classical", f.run) for f in filters),
+        Contender(name, "network", lambda image, _: restore(image)),
+    )
+
+
+def judge(
+    task: Task, records: Sequence[Record], rows: Sequence[Contender], seed: int
+) -> Iterator[Judged]:
+    """Runs every contender on every held-out record, one case at a time.
+
+    Values are the task's, and "seconds": of one restoration of the whole case, warm.
+    """
+    warm = False
+    for number, record in enumerate(records):
+        case = task.simulate(record, seed + number)
+        images: dict[str, np.ndarray] = {task.reference_name: case.reference}
+        values = {task.reference_name: task.judge(case, case.reference)}
+        for row in rows:
+            if row.kind == "network" and not warm:
+                row.run(case.degraded, case.noise_std)
+                warm = True
+            begin = time.perf_counter()
+            images[row.name] = row.run(case.degraded, case.noise_std)
+            seconds = time.perf_counter() - begin
+            values[row.name] = {**task.judge(case, images[row.name]), "seconds": seconds}
+        _log.info("judged %s (%d of %d)", case.name, number + 1, len(records))
+        yield Judged(case, images, values)

@@ -1,0 +1,105 @@
+"""Files in, restored files out: the same geometry, unit and identity, marked as derived."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from medjax.errors import UserError
+from medjax.io import full_scale, read_scan, write_scan
+from medjax.scan import Scan
+from medjax.tasks.base import Task
+
+Restore = Callable[[Float32[np.ndarray, "*space"]], Float32[np.ndarray, "*space"]]
+
+
+def restore_file(
+    restore: Restore,
+    task: Task,
+    source: Path,
+    target: Path,
+    *,
+    description: str,
+    modality: str | None = None,
+    window: tuple[float, float] | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> tuple[Path, ...]:
+    """Restores a scan of any supported format and writes it beside its source's geometry.
+
+    Args:
+      restore: `[*space]` in the task's unit to the same, of `task.dims` axes.
+      task: which unit and how many axes of space the network was trained for.
+      source: file, or folder with one DICOM series.
+      target: file or folder to write; must not exist.
+      description: goes into the DICOM series description.
+      modality: of files that do not say, e.g. CT for a NIfTI file in HU.
+      window: the values that a picture's black and white stand for.
+      progress: told after each slice or volume: done, of.
+
+    Returns:
+      The files written.
+
+    Raises:
+      UserError: the input cannot be read or is not of the task's kind, or the output exists.
+    """
+    if target.exists():
+        raise UserError(f"{target}: exists already; name another output, nothing was overwritten")
+    scan = read_scan(source, modality)
+    if window is not None:
+        scan = from_picture(scan, window, task.unit)
+    if scan.unit != task.unit:
+        raise UserError(
+            f"{source}: its values are not {task.unit} as far as the file says; say --modality CT "
+            "if they are, or --window LOW HIGH for the HU that a picture's black and white show"
+        )
+    if "c" in scan.axes:
+        raise UserError(f"{source}: is a colour image; this network restores one channel")
+    restored = restore_array(restore, task, scan, progress)
+    if window is not None:
+        restored = to_picture(scan, restored, window)
+    return write_scan(scan.replace(array=restored), target, description=description)
+
+
+def from_picture(scan: Scan, window: tuple[float, float], unit: str) -> Scan:
+    """A picture's greys as the values that its black and white stand for.
+
+    Raises:
+      UserError: the scan is no picture of whole numbers, or the window does not rise.
+    """
+    low, high = window
+    if not low < high:
+        raise UserError(f"--window {low:g} {high:g}: the second value must be the larger one")
+    white = full_scale(scan)
+    if white is None:
+        raise UserError(f"{scan.source}: is no picture of 8 or 16 bits; leave --window out")
+    return scan.replace(array=scan.array * ((high - low) / white) + low, unit=unit)
+
+
+def to_picture(
+    scan: Scan, values: Float32[np.ndarray, "..."], window: tuple[float, float]
+) -> Float32[np.ndarray, "..."]:
+    """The inverse of `from_picture`, cut at black and white."""
+    low, high = window
+    white = full_scale(scan)
+    assert white is not None
+    return np.clip(np.rint((values - low) * (white / (high - low))), 0, white).astype(np.float32)
+
+
+def restore_array(
+    restore: Restore, task: Task, scan: Scan, progress: Callable[[int, int], None]
+) -> Float32[np.ndarray, "..."]:
+    """Restores the task's axes of space together and every further axis one by one.
+
+    Padding is background to the network and stays what it was.
+    """
+    array = scan.array if scan.valid is None else np.where(scan.valid, scan.array, task.background)
+    if array.ndim < task.dims:
+        raise UserError(f"{scan.source}: has {array.ndim} axes; this network needs {task.dims}")
+    leading = array.shape[: array.ndim - task.dims]
+    out = np.empty_like(scan.array)
+    count = int(np.prod(leading))
+    for number, index in enumerate(np.ndindex(*leading), 1):
+        out[index] = restore(np.ascontiguousarray(array[index], np.float32))
+        progress(number, count)
+    return out if scan.valid is None else np.where(scan.valid, out, scan.array)

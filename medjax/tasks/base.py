@@ -1,0 +1,93 @@
+"""Task: what went wrong with a scan, how a network sees it, how a restoration is judged."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Array, Float, Float32, PRNGKeyArray
+
+from medjax.methods.base import Pair
+from medjax.metrics.column import Column
+
+Record = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One held-out scan with what is compared on it, all in physical units.
+
+    Attributes:
+      name: the record's case id, free of patient data.
+      degraded: what a method is given, [*space].
+      reference: what it should give back, [*space].
+      noise_std: standard deviation of degraded - reference over the scanned body: the "true
+        sigma" that classical filters ask for.
+      spacing: millimetres an axis, or None.
+    """
+
+    name: str
+    degraded: Float32[np.ndarray, "*space"]
+    reference: Float32[np.ndarray, "*space"]
+    noise_std: float
+    spacing: tuple[float, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Base of all tasks; a subclass is a frozen dataclass of the task's settings.
+
+    `prepare`, `encode` and `decode` are traced by JAX; the others run on the host.
+    """
+
+    dims: ClassVar[int]
+    unit: ClassVar[str]
+    background: ClassVar[float]
+    degraded_name: ClassVar[str]
+    reference_name: ClassVar[str]
+    columns: ClassVar[tuple[Column, ...]]
+
+    @property
+    def title(self) -> str:
+        """What the table of results is headed with."""
+        raise NotImplementedError
+
+    @property
+    def note(self) -> str:
+        """What a reader needs to read the numbers right: data range, window, dose."""
+        raise NotImplementedError
+
+    @property
+    def display(self) -> tuple[float, float]:
+        """The values shown as black and white in pictures, and the range PSNR refers to."""
+        raise NotImplementedError
+
+    def margin(self, patch: int) -> int:
+        """Pixels that `prepare` needs on each side of a patch of that side, and cuts off."""
+        raise NotImplementedError
+
+    def context(self, record: Record, corner: tuple[int, ...], side: int) -> dict[str, np.ndarray]:
+        """What `prepare` must know of the whole scan that the patch at `corner` cannot tell."""
+        raise NotImplementedError
+
+    def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
+        """Augments and degrades a batch of clean patches: the training pair, encoded."""
+        raise NotImplementedError
+
+    def simulate(self, record: Record, seed: int) -> Case:
+        """Degrades a whole held-out scan for evaluation, the same for the same seed."""
+        raise NotImplementedError
+
+    def encode(
+        self, degraded: Float[Array, "batch *space 1"]
+    ) -> Float[Array, "batch *space channel"]:
+        """Physical values to the network's input, conditioning channels appended."""
+        raise NotImplementedError
+
+    def decode(self, restored: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:
+        """The network's output back to physical values."""
+        raise NotImplementedError
+
+    def judge(self, case: Case, restored: Float32[np.ndarray, "*space"]) -> dict[str, float]:
+        """One value for each of `columns`."""
+        raise NotImplementedError

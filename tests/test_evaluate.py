@@ -1,0 +1,60 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from medjax.evaluate import Tiling, ramp, restore_tiled, starts
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 50, 64, 100, 257])
+@pytest.mark.parametrize("overlap", [0, 5, 16])
+def test_tiles_cover_every_sample_and_keep_the_overlap(length: int, overlap: int) -> None:
+    size = 32
+    first = starts(length, size, overlap)
+    covered = np.zeros(max(length, size), int)
+    for start in first:
+        covered[start : start + size] += 1
+    assert covered.all()
+    assert first[0] == 0 and first[-1] == max(length, size) - size
+    assert all(b - a <= size - overlap for a, b in itertools.pairwise(first))
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (100, 71), (32, 300), (1, 50), (40, 33, 50)])
+def test_a_pixelwise_method_gives_the_same_in_tiles(shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    tiled = restore_tiled(lambda x: np.sin(x) + 1, image, Tiling(size=32, overlap=8, batch=3))
+    np.testing.assert_allclose(tiled, np.sin(image) + 1, atol=1e-6)
+
+
+def test_every_call_has_one_shape() -> None:
+    shapes = set()
+
+    def restore(tiles: np.ndarray) -> np.ndarray:
+        shapes.add(tiles.shape)
+        return tiles
+
+    for shape in [(20, 20), (100, 71), (64, 64)]:
+        restore_tiled(restore, np.zeros(shape, np.float32), Tiling(size=32, overlap=8, batch=4))
+    assert shapes == {(4, 32, 32, 1)}
+
+
+def test_a_jump_between_tiles_is_blended_over_the_overlap() -> None:
+    calls = iter(range(100))
+
+    def restore(tiles: np.ndarray) -> np.ndarray:
+        return np.full_like(tiles, next(calls))
+
+    tiling = Tiling(size=32, overlap=8, batch=1)
+    row = restore_tiled(restore, np.zeros((32, 56), np.float32), tiling)[16]
+    assert row[0] == 0 and row[-1] == 1
+    assert np.abs(np.diff(row)).max() < 0.2
+
+
+def test_the_weight_never_vanishes() -> None:
+    assert ramp(16, 8).min() > 0
+    assert ramp(16, 0).tolist() == [1.0] * 16
+
+
+def test_too_much_overlap_is_refused() -> None:
+    with pytest.raises(ValueError, match="over half"):
+        Tiling(size=32, overlap=17)
