@@ -1,16 +1,18 @@
 """A small real run: a convolution trained by Adam on a shuffled, augmented Grain dataset.
 
-    python toy.py RUN [--steps N] [--kill-at EVENT] [--slow SECONDS]
+    python toy_run.py RUN [--steps N] [--kill-at EVENT] [--slow SECONDS]
 
 trains in RUN as a user's script would, and writes RUN/final.sha256 when it is done.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from medjax.train import loop, schedule
+from medjax.errors import UserError
+from medjax.train import loop, mesh, schedule
 
 STEPS = 24
 SAVE_EVERY = 4
@@ -136,21 +139,55 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--kill-at", type=int, default=0)
+    parser.add_argument("--kill-in", default="checkpoints")
     parser.add_argument("--slow", type=float, default=0.0)
     options = parser.parse_args(arguments)
+    options.run.mkdir(exist_ok=True)
+    cache_compilations(options.run.parent / "compiled")
     if options.kill_at:
-        kill_at_file_event(options.kill_at, "checkpoints")
+        kill_at_file_event(options.kill_at, options.kill_in)
 
     def reporter(tick):
         (options.run / "at").write_text(str(tick.step))
         time.sleep(options.slow)
 
-    result = fit(options.run, steps=options.steps, reporter=reporter)
-    if result.interrupted:
-        return 0
-    (options.run / "final.sha256").write_text(fingerprint(result.state))
+    try:
+        result = fit(options.run, steps=options.steps, mesh=mesh.make(1), reporter=reporter)
+    except UserError:
+        traceback.print_exc()
+        return 2
+    if not result.interrupted:
+        (options.run / "final.sha256").write_text(fingerprint(result.state))
     return 0
 
 
+def serve() -> None:
+    """Forks a process that calls `main` for every line of arguments on standard input.
+
+    Importing takes longer than the run; a fork has imported already. It is a process like any
+    other to those who kill it. Answers with its number, and with how it ended.
+    """
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = main(json.loads(line))
+            finally:
+                if error := sys.exception():
+                    traceback.print_exception(error)
+                os._exit(code)
+        answer(child)
+        answer(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def answer(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    if sys.argv[1:] == ["--serve"]:
+        serve()
+    else:
+        sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,195 @@
+"""Real kills: whatever ends the process, the run that goes on ends as one that never stopped."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import toy_run
+
+from medjax.train.writers import read_metrics
+
+HERE = Path(__file__).parent
+
+
+class Nursery:
+    """Starts runs in processes of their own, one at a time."""
+
+    def __init__(self) -> None:
+        environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "",
+            "PYTHONPATH": str(HERE.parents[1]),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "toy_run.py"), "--serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def start(self, run: Path, *options: object) -> int:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps([str(run), *map(str, options)]) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def result(self) -> int:
+        """Exit code of the run started last; minus the signal that ended it."""
+        assert self._process.stdout
+        return int(self._process.stdout.readline())
+
+    def run(self, run: Path, *options: object) -> int:
+        self.start(run, *options)
+        return self.result()
+
+    def close(self) -> None:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("kills")
+
+
+@pytest.fixture(scope="module")
+def reference(nursery, folder):
+    run = folder / "reference"
+    assert nursery.run(run) == 0
+    return outcome(run)
+
+
+def outcome(run: Path):
+    """Digest of the final state, and the rows of metrics but for the clock."""
+    rows = [(row.step, row.metrics) for row in read_metrics(run)]
+    return (run / "final.sha256").read_text(), rows
+
+
+def wait_for_step(run: Path, step: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        text = (run / "at").read_text() if (run / "at").exists() else ""
+        if text and int(text) >= step:
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"step {step} did not come")
+
+
+def test_killed_in_the_middle_of_saves(nursery, folder, reference):
+    """At file events inside saves: before, between and after the renames, and in deletions."""
+    run = folder / "in_saves"
+    killed = 0
+    # A save makes about twenty file events; each attempt gets a little further than the last.
+    for event in (9, 23, 31, 39, 46):
+        killed += nursery.run(run, "--kill-at", event) == -signal.SIGKILL
+    assert killed == 5
+    assert not (run / "final.sha256").exists()
+    assert nursery.run(run) == 0
+    assert outcome(run) == reference
+    assert not list((run / "checkpoints").glob("*tmp*"))
+
+
+def test_killed_from_outside_at_any_time(nursery, folder, reference):
+    run = folder / "outside"
+    for step in (2, 7, 13, 20):
+        child = nursery.start(run, "--slow", 0.01)
+        wait_for_step(run, step)
+        os.kill(child, signal.SIGKILL)
+        assert nursery.result() == -signal.SIGKILL
+        (run / "at").unlink()
+    assert nursery.run(run) == 0
+    assert outcome(run) == reference
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_with_0(nursery, folder, reference, number):
+    run = folder / number.name
+    child = nursery.start(run, "--slow", 0.02)
+    wait_for_step(run, 5)
+    os.kill(child, number)
+    assert nursery.result() == 0
+    assert not (run / "final.sha256").exists()
+    stopped = max(int(path.name) for path in (run / "checkpoints").iterdir())
+    assert 5 <= stopped < toy_run.STEPS
+    # The step under way was the last one, scheduled to be saved or not.
+    assert stopped - int((run / "at").read_text()) in (0, 1)
+    assert nursery.run(run) == 0
+    assert outcome(run) == reference
+
+
+def test_a_second_signal_ends_at_once(nursery, folder, reference):
+    run = folder / "impatient"
+    child = nursery.start(run, "--slow", 600)
+    wait_for_step(run, 1)
+    os.kill(child, signal.SIGINT)
+    time.sleep(0.2)
+    os.kill(child, signal.SIGINT)
+    assert nursery.result() == -signal.SIGINT
+    assert nursery.run(run) == 0
+    assert outcome(run) == reference
+
+
+def test_two_processes_do_not_train_in_one_folder(nursery, folder):
+    run = folder / "shared"
+    child = nursery.start(run, "--slow", 600)
+    wait_for_step(run, 1)
+    other = Nursery()
+    try:
+        assert other.run(run) == 2
+    finally:
+        other.close()
+        os.kill(child, signal.SIGKILL)
+    assert nursery.result() == -signal.SIGKILL
+    # The kernel let go of the folder with the process.
+    assert nursery.run(run, "--steps", 4) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("where", "events"), [("checkpoints", 50), ("metrics.jsonl", 2)])
+def test_killed_at_every_file_event(nursery, folder, reference, where, events):
+    event = 0
+    code = -signal.SIGKILL
+    while code == -signal.SIGKILL:
+        event += 1
+        run = folder / f"event{event}"
+        code = nursery.run(run, "--kill-at", event, "--kill-in", where)
+        if code == -signal.SIGKILL:
+            assert nursery.run(run) == 0
+        assert outcome(run) == reference, event
+        shutil.rmtree(run)
+    assert event > events
+    assert code == 0
+
+
+@pytest.mark.slow
+def test_killed_at_random_times(nursery, folder, reference):
+    random.seed(0)
+    for trial in range(10):
+        run = folder / f"random{trial}"
+        for _ in range(4):
+            child = nursery.start(run, "--slow", 0.005)
+            time.sleep(random.uniform(0.3, 2.0))
+            # It may have ended by itself, but is not yet waited for by anyone but the nursery.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            assert nursery.result() in (0, -signal.SIGKILL)
+        assert nursery.run(run) == 0
+        assert outcome(run) == reference
