@@ -13,9 +13,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from medjax.io.common import atomic
 from medjax.report import sections
-from medjax.report.cases import CasePictures, case_html
-from medjax.report.picture import write_atomically
+from medjax.report.case_html import case_html
+from medjax.report.cases import CasePictures
 from medjax.report.table import Results
 from medjax.train import writers
 
@@ -71,7 +72,8 @@ def write_report(
         next_steps=next_steps,
         created=created or datetime.datetime.now(datetime.UTC),
     )
-    write_atomically(path, "".join(pieces).encode("utf-8"))
+    with atomic(path) as temporary:
+        temporary.write_text("".join(pieces), encoding="utf-8")
     return path
 
 

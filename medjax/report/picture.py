@@ -6,14 +6,14 @@ of one report can be compared.
 
 import dataclasses
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
+
+from medjax.io.common import atomic
 
 Stops = tuple[tuple[float, tuple[int, int, int]], ...]
 
@@ -203,19 +203,5 @@ def _image(picture: UInt8[np.ndarray, "..."]) -> Image.Image:
 
 def write_png(path: Path, picture: UInt8[np.ndarray, "..."]) -> None:
     """Writes `png_bytes(picture)`, whole or not at all."""
-    write_atomically(path, png_bytes(picture))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes to a temporary name in the same folder, then renames; makes missing folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp makes files that only the owner reads; a report is for colleagues too.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic(path) as temporary:
+        temporary.write_bytes(png_bytes(picture))

@@ -120,5 +120,5 @@ def test_writing_leaves_the_whole_file_or_nothing(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["x.png"]
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError, match="taken"):
-        picture.write_atomically(tmp_path / "taken", b"content")
+        picture.write_png(tmp_path / "taken", np.zeros((2, 2), np.uint8))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "taken"]
