@@ -80,8 +80,8 @@ def margin(
     angles = np.stack(grid, -1).reshape(-1, len(limits)).astype(np.float32)
     with jax.ensure_compile_time_eval():
         turns = np.abs(np.asarray(jax.vmap(lambda a: _rotation(a, dims))(angles)))
-    reach = 1.001 * np.max(turns @ (half * step) / step, axis=0)
-    return tuple(math.ceil(m) for m in np.maximum(reach - half, 0) + elastic)
+    reach = 1.001 * np.max(turns @ (half * step) / step - half, axis=0)
+    return tuple(math.ceil(m) for m in np.maximum(reach, 0) + elastic)
 
 
 def augment(
@@ -112,41 +112,44 @@ def augment_and_crop(
 
     With `margin(config, patch)` no sample from outside is ever needed.
     """
-    warp, intensity = jax.random.split(key)
     dims = image.ndim - 2
-    if spacing is None:
-        spacing = jnp.ones((len(image), dims), image.dtype)
-    keys = jax.random.split(warp, len(image))
     crop = tuple(n - 2 * m for n, m in zip(image.shape[1:-1], margins, strict=True))
     if min(crop) < 1:
         raise ValueError(f"margins {tuple(margins)} leave nothing of {image.shape[1:-1]}")
-    warped = jax.vmap(lambda k, x, s: _warp(k, x, crop, config, s))(keys, image, spacing)
-    return _change_intensity(intensity, warped, config)
-
-
-def _warp(
-    key: PRNGKeyArray,
-    image: Float[Array, "*space channel"],
-    crop: tuple[int, ...],
-    config: Augment,
-    spacing: Float[Array, " n"],
-) -> Float[Array, "*cropped channel"]:
-    dims = len(crop)
-    turn_key, bend_key, flip_key, when_key = jax.random.split(key, 4)
-    when = jax.random.bernoulli(when_key, config.warp_probability).astype(jnp.float32)
-    limits = jnp.deg2rad(jnp.asarray(_angle_limits(config, dims), jnp.float32))
-    angles = when * limits * jax.random.uniform(turn_key, limits.shape, minval=-1.0, maxval=1.0)
-    # Rows and columns count samples, the rotation is one of millimetres.
-    step = jnp.where(jnp.isfinite(spacing), spacing, 1.0)
-    matrix = _rotation(angles, dims) * step[None, :] / step[:, None]
-    if config.flip:
-        matrix = matrix * jnp.where(jax.random.bernoulli(flip_key, shape=(dims,)), -1.0, 1.0)
-    bend = jnp.zeros((dims, *crop))
+    if spacing is None:
+        spacing = jnp.ones((len(image), dims), image.dtype)
+    move_key, bend_key, when_key, intensity_key = jax.random.split(key, 4)
+    when = jax.random.bernoulli(when_key, config.warp_probability, (len(image),))
+    when = when.astype(jnp.float32)
+    matrices = _matrices(move_key, when, config, spacing)
+    bends = jnp.zeros((len(image), dims, *crop))
     if config.elastic_alpha and config.elastic_sigma:
-        bend = when * elastic_displacement(
-            bend_key, crop, config.elastic_alpha, config.elastic_sigma
+        bends = elastic_displacement(
+            bend_key, len(image), crop, config.elastic_alpha, config.elastic_sigma
         )
-    return warp(image, matrix, bend)
+        bends = bends * when.reshape(-1, *[1] * (dims + 1))
+    return _change_intensity(intensity_key, jax.vmap(warp)(image, matrices, bends), config)
+
+
+def _matrices(
+    key: PRNGKeyArray,
+    when: Float[Array, " batch"],
+    config: Augment,
+    spacing: Float[Array, "batch n"],
+) -> Float[Array, "batch n n"]:
+    """From an output index to an image index, both from the centre: flip, then rotation."""
+    batch, dims = spacing.shape
+    turn_key, flip_key = jax.random.split(key)
+    limits = jnp.deg2rad(jnp.asarray(_angle_limits(config, dims), jnp.float32))
+    angles = jax.random.uniform(turn_key, (batch, len(limits)), minval=-1.0, maxval=1.0)
+    turns = jax.vmap(lambda a: _rotation(a, dims))(angles * limits * when[:, None])
+    # Indices count samples, the rotation is one of millimetres.
+    step = jnp.where(jnp.isfinite(spacing), spacing, 1.0)
+    turns = turns * step[:, None, :] / step[:, :, None]
+    if not config.flip:
+        return turns
+    flips = jax.random.bernoulli(flip_key, shape=(batch, 1, dims))
+    return turns * jnp.where(flips, -1.0, 1.0)
 
 
 def warp(
@@ -199,7 +202,9 @@ def _rotation(angles: Float[Array, " planes"], dims: int) -> Float[Array, "n n"]
     planes = ((dims - 2, dims - 1), (0, 2), (0, 1))
     total = jnp.eye(dims)
     for angle, (a, b) in zip(angles, planes, strict=False):
-        cos, sin = jnp.cos(angle), jnp.sin(angle)
-        one = jnp.eye(dims).at[jnp.array([a, a, b, b]), jnp.array([a, b, a, b])]
-        total = jnp.matmul(total, one.set(jnp.stack([cos, sin, -sin, cos])), precision="highest")
+        plane, turn = np.zeros((2, dims, dims), np.float32)
+        plane[a, a] = plane[b, b] = turn[a, b] = 1.0
+        turn[b, a] = -1.0
+        one = jnp.eye(dims) + (jnp.cos(angle) - 1.0) * plane + jnp.sin(angle) * turn
+        total = jnp.matmul(total, one, precision="highest")
     return total

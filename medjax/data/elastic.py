@@ -31,33 +31,41 @@ def displacement_std(alpha: float, sigma: float, dims: int) -> float:
 
 
 def elastic_displacement(
-    key: PRNGKeyArray, shape: tuple[int, ...], alpha: float, sigma: float
-) -> Float[Array, "n *space"]:
-    """A smooth random displacement in samples: uniform noise, smoothed, limited, without folds.
+    key: PRNGKeyArray, batch: int, shape: tuple[int, ...], alpha: float, sigma: float
+) -> Float[Array, "batch n *space"]:
+    """Smooth random displacements in samples, limited and without folds, one an image."""
+    limit = LIMIT * displacement_std(alpha, sigma, len(shape))
+    noise = smooth_noise(key, batch, shape, alpha, sigma)
+    return jax.vmap(unfold)(jnp.clip(noise, -limit, limit))
+
+
+def smooth_noise(
+    key: PRNGKeyArray, batch: int, shape: tuple[int, ...], alpha: float, sigma: float
+) -> Float[Array, "batch n *space"]:
+    """Uniform noise in [-alpha, alpha], smoothed: one field for each of the axes of `shape`.
 
     The noise extends beyond the borders, so the field is as strong there as in the middle.
     Smoothing is a matrix product along each axis, which is fast on every device.
     """
     reach = math.ceil(TRUNCATE * sigma)
-    noise = jax.random.uniform(
-        key, (len(shape), *(n + 2 * reach for n in shape)), minval=-alpha, maxval=alpha
-    )
-    for axis, n in enumerate(shape, start=1):
+    wide = (batch, len(shape), *(n + 2 * reach for n in shape))
+    noise = jax.random.uniform(key, wide, minval=-alpha, maxval=alpha)
+    for axis, n in enumerate(shape, start=2):
         noise = jnp.moveaxis(jnp.tensordot(noise, _smoothing(n, sigma, reach), (axis, 1)), -1, axis)
-    limit = LIMIT * displacement_std(alpha, sigma, len(shape))
-    return unfold(jnp.clip(noise, -limit, limit))
+    return noise
 
 
 def unfold(displacement: Float[Array, "n *space"]) -> Float[Array, "n *space"]:
-    """Weakens a displacement that turns the image inside out somewhere, until it does not.
+    """Weakens a displacement that turns the image inside out somewhere, in steps of 5 %.
 
-    Where every row of the Jacobian of the displacement sums, in absolute value, to less than 1,
-    identity plus displacement is invertible (Gershgorin).
+    Not rare: sigma 4 and alpha 34 give gradients of 0.24 on average, and in a large enough image
+    some reach 1. The determinant must stay positive all the way from no displacement.
     """
-    jacobian = _jacobian(displacement)
-    folds = jnp.min(_determinant(jacobian)) < MIN_DETERMINANT
-    steepest = jnp.max(jnp.sum(jnp.abs(jacobian), axis=1))
-    return displacement * jnp.where(folds, (1 - MIN_DETERMINANT) / steepest, 1.0)
+    strength = jnp.linspace(0.0, 1.0, 21)
+    invariants = _invariants(_jacobian(displacement))
+    lowest = jax.vmap(lambda t: jnp.min(_polynomial(invariants, t)))(strength)
+    fine = jnp.cumprod((lowest > MIN_DETERMINANT).astype(strength.dtype))
+    return displacement * jnp.max(strength * fine)
 
 
 def jacobian_determinant(displacement: Float[Array, "n *space"]) -> Float[Array, "*space"]:
@@ -65,7 +73,7 @@ def jacobian_determinant(displacement: Float[Array, "n *space"]) -> Float[Array,
 
     By forward differences, so each axis is one sample shorter.
     """
-    return _determinant(_jacobian(displacement))
+    return _polynomial(_invariants(_jacobian(displacement)), jnp.ones(()))
 
 
 def _jacobian(displacement: Float[Array, "n *space"]) -> Float[Array, "n n *space"]:
@@ -78,12 +86,23 @@ def _jacobian(displacement: Float[Array, "n *space"]) -> Float[Array, "n n *spac
     return jnp.stack(rows, axis=1)
 
 
-def _determinant(jacobian: Float[Array, "n n *space"]) -> Float[Array, "*space"]:
-    n = len(jacobian)
-    full = jacobian + jnp.eye(n).reshape(n, n, *[1] * n)
-    if n == 2:
-        return full[0, 0] * full[1, 1] - full[0, 1] * full[1, 0]
-    return jnp.sum(full[0] * jnp.cross(full[1], full[2], axis=0), axis=0)
+def _invariants(a: Float[Array, "n n *space"]) -> Float[Array, "n *space"]:
+    """The coefficients of t, t^2, ... in det(1 + t A): sums of A's principal minors."""
+    if len(a) == 2:
+        return jnp.stack([a[0, 0] + a[1, 1], a[0, 0] * a[1, 1] - a[0, 1] * a[1, 0]])
+    pairs = [a[i, i] * a[j, j] - a[i, j] * a[j, i] for i, j in ((0, 1), (0, 2), (1, 2))]
+    full = jnp.sum(a[0] * jnp.cross(a[1], a[2], axis=0), axis=0)
+    return jnp.stack([a[0, 0] + a[1, 1] + a[2, 2], pairs[0] + pairs[1] + pairs[2], full])
+
+
+def _polynomial(
+    invariants: Float[Array, "n *space"], t: Float[Array, ""]
+) -> Float[Array, "*space"]:
+    """det(1 + t A) of A's invariants."""
+    value = jnp.zeros_like(invariants[0])
+    for coefficient in invariants[::-1]:
+        value = (value + coefficient) * t
+    return 1.0 + value
 
 
 def _smoothing(n: int, sigma: float, reach: int) -> Float[np.ndarray, "n wide"]:
