@@ -151,7 +151,8 @@ def _scan(
         raise UserError(f"{source}: colour volumes over time are not supported; split the series")
     lead = (*([times] if times > 1 else []), *([slices] if slices > 1 else []))
     array = np.stack([values[i] for i in kept.order.ravel()])
-    mask = np.stack([kept.valid[i] for i in kept.order.ravel()])
+    padded = any(len(padding) for padding in kept.padding)
+    mask = np.stack([kept.valid[i] for i in kept.order.ravel()]) if padded else None
     spacing = first.spacing if stack is None else stack.spacing[-2 - ("z" in axes) :]
     return Scan(
         array=array.reshape(*lead, *array.shape[1:]),
@@ -162,7 +163,7 @@ def _scan(
         unit=unit_of(ds),
         source=source,
         subject=subject_of(ds, source),
-        valid=None if mask.all() else mask.reshape(*lead, *mask.shape[1:]),
+        valid=None if mask is None else mask.reshape(*lead, *mask.shape[1:]),
         time_step=_time_step(ds, stack) if times > 1 else None,
         header={"format": FORMAT, "source": kept},
     )

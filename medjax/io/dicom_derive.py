@@ -8,7 +8,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+    generate_uid,
+)
 
 import medjax
 from medjax.io.dicom_file import attribute
@@ -29,6 +35,12 @@ OUTDATED = (
     "InConcatenationNumber",
     "InConcatenationTotalNumber",
 )
+# Once lossy, always lossy: what the file no longer shows must be said.
+LOSSY = {
+    JPEGBaseline8Bit: "ISO_10918_1",
+    JPEGExtended12Bit: "ISO_10918_1",
+    JPEGLSNearLossless: "ISO_14495_1",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +74,9 @@ def derive(ds: Dataset, stamp: Stamp) -> Dataset:
     _new_identity(derived, stamp)
     _image_type(derived)
     _provenance(derived, ds, stamp)
+    method = LOSSY.get(ds.file_meta.TransferSyntaxUID)
+    if method is not None and derived.get("LossyImageCompression") != "01":
+        derived.LossyImageCompression, derived.LossyImageCompressionMethod = "01", method
     derived.file_meta = FileMetaDataset()
     derived.file_meta.MediaStorageSOPClassUID = derived.SOPClassUID
     derived.file_meta.MediaStorageSOPInstanceUID = derived.SOPInstanceUID

@@ -76,12 +76,11 @@ def _require_elsewhere(folder: Path, inputs: tuple[Path, ...]) -> None:
 
 def _name(restored: Scan) -> str:
     """The source's name, with an extension of its format."""
-    kinds = {dicom.FORMAT: ".dcm", nifti.FORMAT: ".nii.gz", arrays.FORMAT: ".npz"}
-    format_ = restored.header.get("format")
+    if restored.header.get("format") == dicom.FORMAT:
+        return stem(restored.source) + ".dcm"
     kind = extension(restored.source)
-    if format_ == picture.FORMAT:
-        # A JPEG would lose values a second time.
-        kind = ".png" if kind in (".jpg", ".jpeg") else kind
-    elif (format_ != arrays.FORMAT and format_ != nifti.FORMAT) or not kind:
-        kind = kinds.get(str(format_), ".npz")
-    return stem(restored.source) + kind
+    if kind in (".jpg", ".jpeg"):
+        # Written as JPEG again, it would lose values a second time.
+        kind = ".png"
+    known = (*nifti.EXTENSIONS, *picture.EXTENSIONS, *arrays.EXTENSIONS)
+    return stem(restored.source) + (kind if kind in known else ".npz")

@@ -136,3 +136,19 @@ def test_folder_goes_on_after_bad_files(tmp_path: Path) -> None:
     assert len(contents.problems) == 2
     assert any("note.dcm" in line for line in contents.problems)
     assert any("slices are missing" in line for line in contents.problems)
+
+
+def test_sound_files_under_odd_names(tmp_path: Path) -> None:
+    """Without preamble and meta group, without extension, or named by a bare UID."""
+    stored = samples.volume_stored(1)[0]
+    path = samples.save(samples.header(stored, series="1.1"), stored, tmp_path / "a.dcm")
+    expected = stored.astype(np.float32) - 1024
+    for name in ("IM0001", "1.2.840.113619.7"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+        assert np.array_equal(read_scan(tmp_path / name).array, expected)
+    bare = pydicom.Dataset()
+    for element in pydicom.dcmread(path):
+        bare.add(element)
+    bare.save_as(tmp_path / "bare.dcm", implicit_vr=True, little_endian=True)
+    assert (tmp_path / "bare.dcm").read_bytes()[128:132] != b"DICM"
+    assert np.array_equal(read_scan(tmp_path / "bare.dcm").array, expected)

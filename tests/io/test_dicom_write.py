@@ -222,3 +222,20 @@ def test_no_dicom_from_a_picture(tmp_path: Path) -> None:
         write_scan(read_scan(tmp_path / "a.npy"), tmp_path / "a.dcm", description="x")
     with pytest.raises(UserError, match="unknown kind of file"):
         write_scan(read_scan(tmp_path / "a.npy"), tmp_path / "a.nifty", description="x")
+
+
+def test_one_file_into_a_folder(tmp_path: Path) -> None:
+    (source,) = samples.write_series(tmp_path / "in", samples.volume_stored(1))
+    source = source.rename(tmp_path / "in" / "IM0001")
+    scan = read_scan(source)
+    (written,) = write_scan(scan, tmp_path / "out", description="x")
+    assert written == tmp_path / "out" / "IM0001.dcm"
+    assert np.array_equal(read_scan(written).array, scan.array)
+
+
+def test_lossy_source_says_so(tmp_path: Path) -> None:
+    path = samples.bundled("SC_rgb_jpeg_lossy_gdcm.dcm")
+    if path is None:
+        pytest.skip("pydicom's samples are not installed")
+    write_scan(read_scan(path), tmp_path / "a.dcm", description="x")
+    assert pydicom.dcmread(tmp_path / "a.dcm").LossyImageCompression == "01"

@@ -105,7 +105,7 @@ def test_overlays_stay(medjax_data: Path, tmp_path: Path) -> None:
 
 
 def test_lossy_jpeg_equals_pillow() -> None:
-    path = samples.bundled("SC_rgb_jpeg_gdcm.dcm")
+    path = samples.bundled("SC_rgb_jpeg_lossy_gdcm.dcm")
     if path is None:
         pytest.skip("pydicom's samples are not installed")
     ds = pydicom.dcmread(path)
