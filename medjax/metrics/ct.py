@@ -6,6 +6,8 @@ on the reference alone (`flat_tissue_mask` here, the edges in `medjax.metrics.sh
 method is measured at the same places.
 """
 
+import itertools
+
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage, stats
@@ -21,6 +23,7 @@ __all__ = [
     "mtf50",
     "noise_hu",
     "rmse_hu",
+    "tile_variances",
 ]
 
 Image = Float[np.ndarray, "*space"]
@@ -53,7 +56,7 @@ def flat_tissue_mask(
     reference: Image,
     *,
     hu_range: tuple[float, float] = SOFT_TISSUE,
-    max_slope: float = 4.0,
+    max_slope: float = 6.0,
     smoothing: float = 2.0,
     margin: int = 2,
     smallest: int = 100,
@@ -109,23 +112,40 @@ def noise_hu(
     Raises:
       ValueError: the shapes differ or the image is not 2-D or 3-D.
     """
-    image, mask = np.asarray(restored), np.asarray(mask, dtype=bool)
-    if image.shape != mask.shape:
-        raise ValueError(f"shapes differ: restored {image.shape}, mask {mask.shape}")
-    variances, freedoms = [], []
-    for plane, inside in zip(_planes(image), _planes(mask), strict=True):
-        for y in range(0, plane.shape[0] - tile + 1, tile):
-            for x in range(0, plane.shape[1] - tile + 1, tile):
-                place = np.s_[y : y + tile, x : x + tile]
-                if inside[place].mean() >= filled:
-                    variance, freedom = _detrended_variance(plane[place], inside[place])
-                    variances.append(variance)
-                    freedoms.append(freedom)
-    if not variances:
+    variances, freedom = tile_variances(restored, mask, tile=tile, filled=filled)
+    if not len(variances):
         return float("nan")
-    freedom = float(np.mean(freedoms))
     bias = stats.chi2.median(freedom) / freedom
     return float(np.sqrt(np.median(variances) / bias))
+
+
+def tile_variances(
+    image: Image, mask: Bool[np.ndarray, "*space"], *, tile: int = 15, filled: float = 0.6
+) -> tuple[Float[np.ndarray, " tiles"], float]:
+    """Variance about the best plane in each tile that lies in the mask; as `noise_hu`.
+
+    Returns:
+      The variances and the mean number of degrees of freedom behind one of them.
+
+    Raises:
+      ValueError: the shapes differ or the image is not 2-D or 3-D.
+    """
+    image, mask = np.asarray(image), np.asarray(mask, dtype=bool)
+    if image.shape != mask.shape:
+        raise ValueError(f"shapes differ: image {image.shape}, mask {mask.shape}")
+    found = [
+        _detrended_variance(plane[place], inside[place])
+        for plane, inside in zip(_planes(image), _planes(mask), strict=True)
+        for place in _tiles(plane.shape, tile)
+        if inside[place].mean() >= filled
+    ]
+    variances, freedoms = np.array(found).reshape(-1, 2).T
+    return variances, float(freedoms.mean()) if found else 0.0
+
+
+def _tiles(shape: tuple[int, ...], tile: int) -> list[tuple[slice, slice]]:
+    corners = itertools.product(*(range(0, n - tile + 1, tile) for n in shape))
+    return [(slice(y, y + tile), slice(x, x + tile)) for y, x in corners]
 
 
 def _flat(
