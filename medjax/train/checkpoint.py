@@ -6,8 +6,8 @@ What Orbax does not see (flipped bits, files cut short by a disk) the digests se
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, runtime_checkable
@@ -19,6 +19,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from medjax.errors import UserError
 from medjax.train import digest, record
 from medjax.train.health import Diverged, nonfinite_leaf
+from medjax.train.ranking import KeepBest
 
 _log = logging.getLogger(__name__)
 _BROKEN = "broken-"
@@ -40,26 +41,6 @@ class Restored:
     step: int
     state: Any
     skipped: tuple[str, ...] = ()
-
-
-@dataclass
-class _KeepBest:
-    """Preserves the best steps by our own sealed records.
-
-    Orbax's BestN reads a metrics file of its own, and a damaged one stops the manager from opening.
-    """
-
-    scores: dict[int, float] = field(default_factory=dict)
-    n: int = 1
-
-    def best(self) -> list[int]:
-        """Steps from best to worst; of equals the newer first."""
-        return sorted(self.scores, key=lambda step: (self.scores[step], step), reverse=True)
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        present = {info.step for info in checkpoints}
-        kept = [step for step in self.best() if step in present][: self.n]
-        return [info.step in kept for info in checkpoints]
 
 
 class Checkpoints:
@@ -97,7 +78,7 @@ class Checkpoints:
         self._keep_latest = keep_latest
         self._metric = best_metric
         self._sign = 1.0 if best_mode == "max" else -1.0
-        self._best = _KeepBest(n=keep_best)
+        self._best = KeepBest(n=keep_best)
         self._read_only = read_only
         if not read_only:
             self.folder.mkdir(parents=True, exist_ok=True)
