@@ -83,7 +83,8 @@ class Restore:
       input: a DICOM file or a folder with one series, NIfTI, PNG, TIFF or npz.
       output: the file (or, for a DICOM folder, the folder) to write; must not exist yet.
       modality: of files that do not say (NIfTI, npz): CT means that values are HU.
-      window: the values that a picture's black and white stand for, e.g. -160 240 (HU).
+      window: the values that a picture's black and white stand for, e.g. -160 240 (HU): of the
+        input if that is a picture, else of the output.
     """
 
     run: tyro.conf.Positional[Path]
@@ -136,7 +137,9 @@ def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = Non
     options: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(shown):
-            return tyro.cli(kind, args=list(args), prog=prog, **options)
+            return tyro.cli(
+                kind, args=list(args), prog=prog, config=(tyro.conf.AvoidSubcommands,), **options
+            )
     except SystemExit as stop:
         if not stop.code:
             raise

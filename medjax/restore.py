@@ -34,7 +34,8 @@ def restore_file(
       target: file or folder to write; must not exist.
       description: goes into the DICOM series description.
       modality: of files that do not say, e.g. CT for a NIfTI file in HU.
-      window: the values that a picture's black and white stand for.
+      window: the values that a picture's black and white stand for, of the input if that is a
+        picture, else of the output.
       progress: told after each slice or volume: done, of.
 
     Returns:
@@ -46,7 +47,10 @@ def restore_file(
     if target.exists():
         raise UserError(f"{target}: exists already; name another output, nothing was overwritten")
     scan = read_scan(source, modality)
-    if window is not None:
+    picture = window is not None and full_scale(scan) is not None
+    if window is not None and not window[0] < window[1]:
+        raise UserError(f"--window {window[0]:g} {window[1]:g}: the second must be the larger one")
+    if picture:
         scan = from_picture(scan, window, task.unit)
     if scan.unit != task.unit:
         raise UserError(
@@ -56,23 +60,17 @@ def restore_file(
     if "c" in scan.axes:
         raise UserError(f"{source}: is a colour image; this network restores one channel")
     restored = restore_array(restore, task, scan, progress)
-    if window is not None:
-        restored = to_picture(scan, restored, window)
-    return write_scan(scan.replace(array=restored), target, description=description)
+    if picture:
+        restored, window = to_picture(scan, restored, window), None
+    shown = None if window is None else ((window[0] + window[1]) / 2, window[1] - window[0])
+    return write_scan(scan.replace(array=restored), target, description=description, window=shown)
 
 
 def from_picture(scan: Scan, window: tuple[float, float], unit: str) -> Scan:
-    """A picture's greys as the values that its black and white stand for.
-
-    Raises:
-      UserError: the scan is no picture of whole numbers, or the window does not rise.
-    """
+    """A picture's greys as the values that its black and white stand for."""
     low, high = window
-    if not low < high:
-        raise UserError(f"--window {low:g} {high:g}: the second value must be the larger one")
     white = full_scale(scan)
-    if white is None:
-        raise UserError(f"{scan.source}: is no picture of 8 or 16 bits; leave --window out")
+    assert white is not None
     return scan.replace(array=scan.array * ((high - low) / white) + low, unit=unit)
 
 

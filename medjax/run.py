@@ -20,12 +20,13 @@ from medjax.baselines.filters import standard
 from medjax.data import catalog, pipeline
 from medjax.evaluate import Judged, contenders, judge, restore_tiled, tuned
 from medjax.experiment import Experiment, read, to_dict
+from medjax.io.common import atomic
 from medjax.methods.base import Method, Pair
 from medjax.metrics.column import Column, Kind
 from medjax.report import table as tables
 from medjax.report.cases import CasePictures
 from medjax.report.html import write_report
-from medjax.report.picture import Window, write_atomically
+from medjax.report.picture import Window
 from medjax.report.verdict import verdict
 from medjax.tasks.base import Task
 from medjax.train import mesh as meshes
@@ -76,7 +77,7 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
     description = describe(experiment)
     if not any((folder / CHECKPOINTS).glob("[0-9]*")):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / EXPERIMENT, json.dumps(description, indent=2).encode())
+        _write_json(folder / EXPERIMENT, description)
 
     def init(key: Array, raw: dict[str, Array]) -> Any:
         return method.init(key, task.prepare(raw, key))
@@ -180,7 +181,7 @@ def write_pace(folder: Path, result: FitResult) -> None:
         "compile_seconds": result.compile_seconds,
         "device": jax.devices()[0].device_kind,
     }
-    write_atomically(folder / PACE, json.dumps(pace, indent=2).encode())
+    _write_json(folder / PACE, pace)
 
 
 def read_pace(folder: Path) -> dict[str, Any] | None:
@@ -217,7 +218,7 @@ def evaluate(folder: Path, run: Trained) -> tables.Results:
         "training": read_pace(folder),
         "filters": {f.name: dict(f.parameters) for f in filters},
     }
-    write_atomically(folder / RESULTS, json.dumps(kept, indent=2).encode())
+    _write_json(folder / RESULTS, kept)
     write_report(
         folder / REPORT,
         title=f"medjax: {experiment.name}",
@@ -229,6 +230,11 @@ def evaluate(folder: Path, run: Trained) -> tables.Results:
         next_steps=[f"medjax restore {folder} INPUT OUTPUT"],
     )
     return results
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=2))
 
 
 def _results(task: Task, judged: Sequence[Judged], kinds: Mapping[str, Kind]) -> tables.Results:

@@ -10,10 +10,11 @@ from medjax.io.folder import (
     read_one_series,
     with_modality,
 )
+from medjax.io.picture import full_scale
 from medjax.io.writing import write_scan
 from medjax.scan import Scan
 
-__all__ = ["FolderContents", "ScanRef", "read_folder", "read_scan", "write_scan"]
+__all__ = ["FolderContents", "ScanRef", "full_scale", "read_folder", "read_scan", "write_scan"]
 
 
 def read_scan(path: Path, modality: str | None = None) -> Scan:

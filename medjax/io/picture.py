@@ -72,6 +72,13 @@ def read_picture(path: Path) -> Scan:
     )
 
 
+def full_scale(scan: Scan) -> int | None:
+    """The grey that a picture of whole numbers shows white; None for any other scan."""
+    if scan.header.get("format") != FORMAT or np.dtype(scan.header["dtype"]).kind not in "iu":
+        return None
+    return int(np.iinfo(scan.header["dtype"]).max)
+
+
 def _flat(path: Path) -> tuple[Num[np.ndarray, "y x ..."], str]:
     with path.open("rb") as file:
         start = file.read(26)

@@ -63,6 +63,9 @@ def conv(
     pads = explicit_padding(padding, x.shape[1:-1], window, steps, rate)
     geometry = Geometry(steps, pads, rate, groups, precision)
     geometry.check(x.shape, kernel.shape)
+    out = geometry.out_space(x.shape[1:-1], window)
+    if 0 in (x.shape[0], *out):
+        return jnp.zeros((x.shape[0], *out, kernel.shape[-1]), x.dtype)
     return forward(x, kernel, geometry)
 
 
@@ -113,7 +116,7 @@ def conv_transpose(
         raise ValueError(
             f"the kernel takes {kernel.shape[-1]} channels, the input has {x.shape[-1]}"
         )
-    if 0 in out:
+    if 0 in (x.shape[0], *out):
         return jnp.zeros((*shape[:-1], kernel.shape[-2] * groups), x.dtype)
     return input_gradient(x, kernel, geometry, out)
 

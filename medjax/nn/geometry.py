@@ -1,7 +1,7 @@
 """The static description of a convolution and how padding arguments become numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flax.typing import PrecisionLike
 from jax import lax
@@ -29,6 +29,18 @@ class Geometry:
     dilation: tuple[int, ...]
     groups: int = 1
     precision: PrecisionLike = None
+
+    def first(self, n: int) -> "Geometry":
+        """The same along the first `n` dimensions only."""
+        return replace(
+            self, strides=self.strides[:n], pads=self.pads[:n], dilation=self.dilation[:n]
+        )
+
+    def rest(self) -> "Geometry":
+        """The same without the first dimension."""
+        return replace(
+            self, strides=self.strides[1:], pads=self.pads[1:], dilation=self.dilation[1:]
+        )
 
     def check(self, shape: tuple[int, ...], kernel_shape: tuple[int, ...]) -> None:
         """Raise ValueError unless input and kernel of these shapes can be convolved."""

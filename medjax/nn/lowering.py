@@ -1,29 +1,111 @@
-"""The three products of a convolution: forward, input gradient, weight gradient."""
+"""The three products of a convolution, each lowered for its platform and differentiable again.
+
+`forward`, `input_gradient` and `weight_gradient` are each linear in both of their arrays, and
+each one's derivatives are the other two. So reverse mode works to any order; forward mode
+(`jax.jvp`) does not pass a `custom_vjp`: there, transpose twice with `jax.vjp`.
+
+Choices, by measurement (medjax/nn/conv.py says which): on CPU everything becomes plain 2-D
+convolutions and matrix products (medjax/nn/fold.py, medjax/nn/weight_gradient.py); elsewhere XLA's
+own convolutions (cuDNN) take 1 to 3 dimensions, and 4 are folded into 3.
+"""
+
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from medjax.nn import fold
 from medjax.nn.geometry import Geometry
+from medjax.nn.weight_gradient import blocked_weight_gradient
 
-_SPACE = "WXYZ"
 
-
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def forward(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    space = _SPACE[: x.ndim - 2]
-    return lax.conv_general_dilated(
+    """Convolve `[batch, *space, channel]` with `[*window, channel // groups, features]`."""
+    return lax.platform_dependent(
         x,
         kernel,
-        geometry.strides,
-        geometry.pads,
-        rhs_dilation=geometry.dilation,
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-        feature_group_count=geometry.groups,
-        precision=geometry.precision,
+        cpu=_in_float32(partial(fold.forward, geometry=geometry, into=2)),
+        default=partial(fold.forward, geometry=geometry, into=3),
     )
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def input_gradient(dy: Array, kernel: Array, geometry: Geometry, space: tuple[int, ...]) -> Array:
-    shape = (dy.shape[0], *space, kernel.shape[-2] * geometry.groups)
-    x = jax.ShapeDtypeStruct(shape, dy.dtype)
-    return jax.linear_transpose(lambda x: forward(x, kernel, geometry), x)(dy)[0]
+    """Gradient by the input, of spatial shape `space`; also the transposed convolution."""
+
+    def elsewhere(dy: Array, kernel: Array) -> Array:
+        shape = (dy.shape[0], *space, kernel.shape[-2] * geometry.groups)
+        primal = jax.ShapeDtypeStruct(shape, dy.dtype)
+        product = partial(fold.forward, kernel=kernel, geometry=geometry, into=3)
+        return jax.linear_transpose(product, primal)(dy)[0]
+
+    return lax.platform_dependent(
+        dy,
+        kernel,
+        cpu=_in_float32(partial(fold.input_gradient, geometry=geometry, space=space)),
+        default=elsewhere,
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def weight_gradient(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> Array:
+    """Gradient by the kernel, of spatial shape `window`."""
+
+    def elsewhere(x: Array, dy: Array) -> Array:
+        shape = (*window, x.shape[-1] // geometry.groups, dy.shape[-1])
+        primal = jax.ShapeDtypeStruct(shape, x.dtype)
+        return jax.linear_transpose(lambda k: fold.forward(x, k, geometry, into=3), primal)(dy)[0]
+
+    return lax.platform_dependent(
+        x,
+        dy,
+        cpu=_in_float32(partial(blocked_weight_gradient, geometry=geometry, window=window)),
+        default=elsewhere,
+    )
+
+
+def _space(x: Array) -> tuple[int, ...]:
+    return x.shape[1:-1]
+
+
+def _forward_bwd(geometry, saved, dy):
+    x, kernel = saved
+    return (
+        input_gradient(dy, kernel, geometry, _space(x)),
+        weight_gradient(x, dy, geometry, kernel.shape[:-2]),
+    )
+
+
+def _input_gradient_bwd(geometry, space, saved, dx):
+    dy, kernel = saved
+    return forward(dx, kernel, geometry), weight_gradient(dx, dy, geometry, kernel.shape[:-2])
+
+
+def _weight_gradient_bwd(geometry, window, saved, dkernel):
+    x, dy = saved
+    return input_gradient(dy, dkernel, geometry, _space(x)), forward(x, dkernel, geometry)
+
+
+def _saving(product, static: int):
+    """The forward rule: the product itself, keeping both arrays."""
+    return lambda *args: (product(*args), args[:-static])
+
+
+forward.defvjp(_saving(forward, 1), _forward_bwd)
+input_gradient.defvjp(_saving(input_gradient, 2), _input_gradient_bwd)
+weight_gradient.defvjp(_saving(weight_gradient, 2), _weight_gradient_bwd)
+
+
+def _in_float32(product):
+    """Compute half precision in float32, as CPUs do, and round the result once."""
+
+    def computed(a: Array, b: Array) -> Array:
+        narrow = jnp.issubdtype(a.dtype, jnp.floating) and jnp.finfo(a.dtype).bits < 32
+        if not narrow:
+            return product(a, b)
+        return product(a.astype(jnp.float32), b.astype(jnp.float32)).astype(a.dtype)
+
+    return computed

@@ -1,19 +1,19 @@
 """Filtered backprojection (Kak & Slaney, Principles of Computerized Tomographic Imaging, ch. 3)."""
 
-import functools
 import math
 from typing import Literal, get_args
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from medjax.physics.ct_geometry import Geometry, PixelGeometry
 from medjax.physics.ct_projector import check_sinogram, columns, scale, uncolumns
-from medjax.physics.ct_rays import pixel_driven, ray_driven
+from medjax.physics.ct_rays import adjoint_pair
 
 Filter = Literal["ramp", "shepp-logan", "hann"]
+
+_, _backproject_linear = adjoint_pair("linear")
 
 
 def fbp(
@@ -84,23 +84,3 @@ def _response(g: PixelGeometry, length: int, filter: Filter, cutoff: float) -> n
     ramp[odd] = -1 / (np.pi * n[odd]) ** 2
     spectrum = np.fft.rfft(ramp).real / g.spacing
     return spectrum * apodisation(filter, cutoff, np.fft.rfftfreq(length))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _backproject_linear(g: PixelGeometry, sinogram: Float[Array, "views detectors k"]):
-    return pixel_driven(g, "linear", sinogram)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _backproject_linear_adjoint(g: PixelGeometry, image: Float[Array, "n n k"]):
-    return ray_driven(g, "linear", image)
-
-
-_backproject_linear.defvjp(
-    lambda g, y: (_backproject_linear(g, y), None),
-    lambda g, _, x: (_backproject_linear_adjoint(g, x),),
-)
-_backproject_linear_adjoint.defvjp(
-    lambda g, x: (_backproject_linear_adjoint(g, x), None),
-    lambda g, _, y: (_backproject_linear(g, y),),
-)

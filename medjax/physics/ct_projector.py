@@ -6,14 +6,13 @@ and vmap; geometries are static.
 Measured with `python -m benchmarks.projector` (see there).
 """
 
-import functools
-
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from medjax.physics.ct_geometry import Geometry, PixelGeometry
-from medjax.physics.ct_rays import pixel_driven, ray_driven
+from medjax.physics.ct_geometry import Geometry
+from medjax.physics.ct_rays import adjoint_pair
+
+_forward, _adjoint = adjoint_pair("joseph")
 
 
 def project(
@@ -46,20 +45,6 @@ def backproject(
     check_sinogram(geometry, sinogram)
     image = _adjoint(geometry.in_pixels(), columns(sinogram))
     return uncolumns(image, sinogram.shape[0]) * scale(geometry, pixel_mm)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _forward(g: PixelGeometry, image: Float[Array, "n n k"]) -> Float[Array, "views detectors k"]:
-    return ray_driven(g, "joseph", image)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _adjoint(g: PixelGeometry, sinogram: Float[Array, "views detectors k"]):
-    return pixel_driven(g, "joseph", sinogram)
-
-
-_forward.defvjp(lambda g, x: (_forward(g, x), None), lambda g, _, y: (_adjoint(g, y),))
-_adjoint.defvjp(lambda g, y: (_adjoint(g, y), None), lambda g, _, x: (_forward(g, x),))
 
 
 def scale(geometry: Geometry, pixel_mm: Float[Array, "batch"] | float | None) -> Array:

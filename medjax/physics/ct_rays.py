@@ -17,6 +17,7 @@ channels.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -30,6 +31,25 @@ Footprint = Literal["joseph", "linear"]
 
 # Views worked on together: enough to keep the cores busy, few enough to keep memory flat.
 _CHUNK = 8
+
+
+Operator = Callable[[PixelGeometry, Array], Array]
+
+
+def adjoint_pair(footprint: Footprint) -> tuple[Operator, Operator]:
+    """The ray-driven and the pixel-driven operator, each the other's vector-Jacobian product."""
+
+    def to_rays(g: PixelGeometry, image: Array) -> Array:
+        return ray_driven(g, footprint, image)
+
+    def to_pixels(g: PixelGeometry, sinogram: Array) -> Array:
+        return pixel_driven(g, footprint, sinogram)
+
+    rays = jax.custom_vjp(to_rays, nondiff_argnums=(0,))
+    pixels = jax.custom_vjp(to_pixels, nondiff_argnums=(0,))
+    rays.defvjp(lambda g, x: (rays(g, x), None), lambda g, _, y: (pixels(g, y),))
+    pixels.defvjp(lambda g, y: (pixels(g, y), None), lambda g, _, x: (rays(g, x),))
+    return rays, pixels
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -56,16 +76,17 @@ def ray_driven(
         slope = jnp.where(steep, qx, qy) / jnp.where(steep, qy, qx)
         first = jnp.floor(sd * (e_minor - e_major * slope) + along * slope + (n - 1) / 2)
         start = jnp.where(steep, 0, n * (n + 2)) + row
-        total = jnp.zeros((g.detectors, image.shape[-1]), jnp.float32)
+        total = jnp.zeros((), jnp.float32)
         for tap in range(1 - reach, reach + 1):
             index = jnp.clip(first + tap, -1, n)
             minor = index - (n - 1) / 2
             x, y = jnp.where(steep, minor, along), jnp.where(steep, along, minor)
-            weight = _weight(g, footprint, x, y, sd, cos, sin)
-            total += (_take(flat, start + index.astype(jnp.int32)) * weight[..., None]).sum(1)
-        return total
+            weight = _hat(g, footprint, x, y, sd, cos, sin)
+            total += _take(flat, start + index.astype(jnp.int32)) * weight[..., None]
+        return total.sum(1) * _ray_weight(g, footprint, sd, cos, sin)
 
-    return jax.lax.map(view, _cos_sin(g.angles()), batch_size=min(_CHUNK, g.views))
+    sinogram = jax.lax.map(jax.vmap(view), _cos_sin(g))
+    return sinogram.reshape(-1, *sinogram.shape[2:])[: g.views]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -76,42 +97,48 @@ def pixel_driven(
     n, k = g.size, sinogram.shape[-1]
     along = jnp.arange(n, dtype=jnp.float32) - (n - 1) / 2
     x, y = along[None, :], along[:, None]
+    # A ring of zero detectors takes the reads that fall beside the row.
+    readings = jnp.pad(sinogram, ((0, _spare_views(g)), (1, 1), (0, 0)))
+    rays = jnp.pad(_detectors(g), 1)[:, None]
     reach = _detector_reach(g, footprint)
 
     def view(cs: Float[Array, "2"], readings: Float[Array, "detectors+2 k"]):
         cos, sin = cs
+        readings = readings * _ray_weight(g, footprint, rays, cos, sin)
         s, depth = _shadow(g, x, y, cos, sin)
         first = jnp.floor(s / depth / g.spacing + (g.detectors - 1) / 2)
-        total = jnp.zeros((n, n, k), jnp.float32)
+        total = jnp.zeros((), jnp.float32)
         for tap in range(1 - reach, reach + 1):
             index = jnp.clip(first + tap, -1, g.detectors)
             sd = (index - (g.detectors - 1) / 2) * g.spacing
-            weight = _weight(g, footprint, x, y, sd, cos, sin)
+            weight = _hat(g, footprint, x, y, sd, cos, sin)
             total += _take(readings, index.astype(jnp.int32) + 1) * weight[..., None]
         return total
 
     def chunk(total: Float[Array, "n n k"], views: tuple[Array, Array]):
         return total + jax.vmap(view)(*views).sum(0), None
 
-    size = min(_CHUNK, g.views)
-    rest = -g.views % size
-    # Views of zeros fill the last chunk; the ring of zero detectors takes reads beside the row.
-    readings = jnp.pad(sinogram, ((0, rest), (1, 1), (0, 0)))
-    readings = readings.reshape(-1, size, g.detectors + 2, k)
-    cs = _cos_sin(np.pad(g.angles(), (0, rest))).reshape(-1, size, 2)
-    return jax.lax.scan(chunk, jnp.zeros((n, n, k), jnp.float32), (cs, readings))[0]
+    views = _cos_sin(g), _chunks(g, readings)
+    return jax.lax.scan(chunk, jnp.zeros((n, n, k), jnp.float32), views)[0]
 
 
-def _weight(g: PixelGeometry, footprint: Footprint, x, y, sd, cos, sin) -> Array:
-    """The footprint: how much pixel (x, y) and the ray at detector offset sd share."""
+def _hat(g: PixelGeometry, footprint: Footprint, x, y, sd, cos, sin) -> Array:
+    """The footprint of pixel (x, y) and the ray at detector offset sd, but for `_ray_weight`."""
     s, depth = _shadow(g, x, y, cos, sin)
+    away = jnp.abs(s - depth * sd)
     if footprint == "linear":
-        return jnp.maximum(0, 1 - jnp.abs(s / depth - sd) / g.spacing) / (depth * depth)
+        return jnp.maximum(0, 1 - away / (depth * g.spacing)) / (depth * depth)
     qx, qy = _direction(g, sd, cos, sin)
-    along = jnp.maximum(jnp.abs(qx), jnp.abs(qy))
-    # Distance from pixel to ray along the row (or column), then the ray's length between rows.
-    beside = jnp.abs(s - depth * sd) / along
-    return jnp.maximum(0, 1 - beside) * (jnp.sqrt(qx * qx + qy * qy) / along)
+    # The distance from pixel to ray along the row, or the column where the ray is flat.
+    return jnp.maximum(0, 1 - away / jnp.maximum(jnp.abs(qx), jnp.abs(qy)))
+
+
+def _ray_weight(g: PixelGeometry, footprint: Footprint, sd, cos, sin) -> Array | float:
+    """The footprint's factor that depends on the ray alone: Joseph's length between rows."""
+    if footprint == "linear":
+        return 1.0
+    qx, qy = _direction(g, sd, cos, sin)
+    return jnp.sqrt(qx * qx + qy * qy) / jnp.maximum(jnp.abs(qx), jnp.abs(qy))
 
 
 def _shadow(g: PixelGeometry, x, y, cos, sin) -> tuple[Array, Array | float]:
@@ -156,8 +183,18 @@ def _detectors(g: PixelGeometry) -> Float[Array, "detectors"]:
     return jnp.asarray(g.offsets(), jnp.float32)
 
 
-def _cos_sin(angles: np.ndarray) -> Float[Array, "views 2"]:
-    return jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], -1), jnp.float32)
+def _cos_sin(g: PixelGeometry) -> Float[Array, "chunks chunk 2"]:
+    angles = np.pad(g.angles(), (0, _spare_views(g)))
+    return _chunks(g, jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], -1), jnp.float32))
+
+
+def _chunks(g: PixelGeometry, views: Float[Array, "filled ..."]) -> Float[Array, "chunks ..."]:
+    return views.reshape(-1, min(_CHUNK, g.views), *views.shape[1:])
+
+
+def _spare_views(g: PixelGeometry) -> int:
+    """Views of nothing that fill up the last chunk."""
+    return -g.views % min(_CHUNK, g.views)
 
 
 def _take(flat: Float[Array, "m k"], index: Int[Array, "..."]) -> Float[Array, "... k"]:

@@ -1,6 +1,7 @@
 """Augmentation against dm-pix, SciPy and the theory of smoothed noise."""
 
 import dataclasses
+import functools
 
 import dm_pix as pix
 import jax
@@ -40,7 +41,7 @@ def rotation(angle):
 
 def pix_call(function, *args, **kwargs):
     with jax.numpy_dtype_promotion("standard"):
-        return np.asarray(function(*args, **kwargs))
+        return np.asarray(jax.jit(functools.partial(function, **kwargs))(*args))
 
 
 def pix_displacement(key, shape, **kwargs):
@@ -130,17 +131,17 @@ def test_scaled():
 
 @pytest.mark.parametrize(("shape", "alpha"), [((64, 64), 60.0), ((24, 24, 24), 200.0)])
 def test_no_fold(shape, alpha):
-    key = jax.random.key(0)
+    fields = elastic_displacement(jax.random.key(0), 8, shape, alpha, 4.0)
+    noise = np.random.default_rng(0).uniform(-alpha, alpha, (8, len(shape), *shape))
+    raw = np.stack([[ndimage.gaussian_filter(n, 4, mode="wrap") for n in field] for field in noise])
+    raw = raw.astype(np.float32)
     lowest = jax.jit(jax.vmap(lambda u: jnp.min(jacobian_determinant(u))))
-    raw = smooth_noise(key, 8, shape, alpha, 4.0)
-    fields = elastic_displacement(key, 8, shape, alpha, 4.0)
     # Without the guard, fields this strong do fold.
     assert np.mean(lowest(raw) < 0) > 0.5
     assert np.all(lowest(fields) > 0)
-    factors = np.asarray(jnp.std(fields, axis=range(1, fields.ndim)))
-    factors = factors / np.std(np.asarray(raw), axis=tuple(range(1, fields.ndim)))
-    assert np.all(factors > 0.3)
-    gentle = raw[0] * 0.1
+    # And are not weakened more than it takes.
+    assert fields.std() > 0.5 * raw.std()
+    gentle = jnp.asarray(raw[0] * 0.1)
     np.testing.assert_array_equal(unfold(gentle), gentle)
 
 
@@ -162,20 +163,17 @@ def test_determinant_of_a_linear_map(dims):
     ],
 )
 def test_margin_is_enough(patch, config, spacing):
-    """More context changes nothing: no sample from beyond the margin was needed."""
+    """What lies beyond the margin is never read: were it, the patch would not be finite."""
     config = dataclasses.replace(config, warp_probability=1.0)
-    margins = margin(config, patch, spacing)
-    more = tuple(m + 3 for m in margins)
-    wide = np.stack([smooth(i, [p + 2 * m for p, m in zip(patch, more, strict=True)], 1.0)
-                     for i in range(8)])[..., None]  # fmt: skip
-    narrow = wide[:, *[slice(3, -3)] * len(patch)]
-    mm = None if spacing is None else jnp.tile(jnp.asarray(spacing), (8, 1))
-    for step in range(2):
-        key = jax.random.key(step)
-        first = augment_and_crop(key, jnp.asarray(narrow), margins, config, mm)
-        second = augment_and_crop(key, jnp.asarray(wide), more, config, mm)
-        assert first.shape == (8, *patch, 1)
-        np.testing.assert_allclose(first, second, atol=2e-4)
+    margins = tuple(m + 2 for m in margin(config, patch, spacing))
+    shape = [p + 2 * m for p, m in zip(patch, margins, strict=True)]
+    image = np.full((16, *shape, 1), np.nan, np.float32)
+    image[:, *[slice(2, -2)] * len(patch)] = 1.0
+    mm = jnp.tile(jnp.asarray(spacing or (1.0,) * len(patch)), (16, 1))
+    for step in range(4):
+        out = augment_and_crop(jax.random.key(step), jnp.asarray(image), margins, config, mm)
+        assert out.shape == (16, *patch, 1)
+        np.testing.assert_allclose(out, 1.0, atol=1e-5)
 
 
 def test_margin_is_tight():
