@@ -14,6 +14,7 @@ from medjax.data import augment as module
 from medjax.data import elastic
 from medjax.data.augment import Augment, margin
 from medjax.data.elastic import (
+    LIMIT,
     displacement_std,
     jacobian_determinant,
     unfold,
@@ -139,6 +140,7 @@ def test_no_fold(shape, alpha):
     # Without the guard, fields this strong do fold.
     assert np.mean(lowest(raw) < 0) > 0.5
     assert np.all(lowest(fields) > 0)
+    assert np.abs(fields).max() <= LIMIT * displacement_std(alpha, 4.0, len(shape)) * 1.0001
     # And are not weakened more than it takes.
     assert fields.std() > 0.5 * raw.std()
     gentle = jnp.asarray(raw[0] * 0.1)
@@ -157,23 +159,32 @@ def test_determinant_of_a_linear_map(dims):
 @pytest.mark.parametrize(
     ("patch", "config", "spacing"),
     [
-        ((32, 24), Augment(), None),
-        ((10, 40), Augment(rotation_degrees=40.0), (1.0, 0.5)),
-        ((10, 12, 14), Augment(tilt_degrees=10.0).scaled(dims=3), (3.0, 1.0, 1.0)),
+        ((32, 24), dataclasses.replace(PLAIN, rotation_degrees=15.0), (1.0, 1.0)),
+        ((10, 40), dataclasses.replace(PLAIN, rotation_degrees=40.0), (1.0, 0.5)),
+        ((8, 9, 24), dataclasses.replace(PLAIN, tilt_degrees=20.0), (2.0, 1.0, 1.0)),
+        ((32, 24), Augment(warp_probability=1.0), (1.0, 1.0)),
     ],
 )
-def test_margin_is_enough(patch, config, spacing):
-    """What lies beyond the margin is never read: were it, the patch would not be finite."""
-    config = dataclasses.replace(config, warp_probability=1.0)
-    margins = tuple(m + 2 for m in margin(config, patch, spacing))
-    shape = [p + 2 * m for p, m in zip(patch, margins, strict=True)]
-    image = np.full((16, *shape, 1), np.nan, np.float32)
-    image[:, *[slice(2, -2)] * len(patch)] = 1.0
-    mm = jnp.tile(jnp.asarray(spacing or (1.0,) * len(patch)), (16, 1))
-    for step in range(4):
-        out = augment_and_crop(jax.random.key(step), jnp.asarray(image), margins, config, mm)
-        assert out.shape == (16, *patch, 1)
-        np.testing.assert_allclose(out, 1.0, atol=1e-5)
+def test_margin_is_enough_and_not_wasteful(patch, config, spacing):
+    """Were anything beyond the margin read, the patch would not be finite."""
+    mm = jnp.tile(jnp.asarray(spacing), (64, 1))
+
+    def finite(margins, beyond):
+        shape = [p + 2 * m for p, m in zip(patch, margins, strict=True)]
+        image = np.full((64, *shape, 1), np.nan, np.float32)
+        image[:, *[slice(b, n - b) for n, b in zip(shape, beyond, strict=True)]] = 1.0
+        out = augment_and_crop(jax.random.key(0), jnp.asarray(image), margins, config, mm)
+        assert out.shape == (64, *patch, 1)
+        return bool(jnp.all(jnp.isfinite(out)))
+
+    enough = margin(config, patch, spacing)
+    wide = tuple(m + 2 for m in enough)
+    assert finite(wide, (2,) * len(patch))
+    # The elastic part of the margin is for displacements too rare to meet here.
+    if not config.elastic_alpha:
+        for axis in range(len(patch)):
+            if enough[axis] >= 2:
+                assert not finite(wide, [4 if i == axis else 2 for i in range(len(patch))])
 
 
 def test_margin_is_tight():
