@@ -36,7 +36,7 @@ class FitResult:
         step: steps done, over all sessions.
         interrupted: a signal ended it early; calling `fit` again goes on.
         compile_seconds: to compile the step; 0 where no step was due.
-        step_seconds: median of this session's steps, or None without any.
+        step_seconds: median of the last hundred steps of this call, or None without any.
         images_per_second: at that pace, or None.
         skipped_checkpoints: newer checkpoints that did not verify (`path: why`).
     """
@@ -184,7 +184,7 @@ class _Session:
     done: int
     compile_seconds: float = 0.0
     _late: tuple[int, dict[str, jax.Array]] | None = None
-    _paces: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    _paces: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     _read_at: float | None = None
 
     def train(self, state: State, batch: dict[str, jax.Array] | None) -> State:
@@ -216,7 +216,7 @@ class _Session:
             return self.plan.put(batch)
 
     def step_seconds(self) -> float | None:
-        """Median over the recent steps of this session."""
+        """Median of the last hundred steps."""
         return statistics.median(self._paces) if self._paces else None
 
     def _settle(self, begin: float) -> None:

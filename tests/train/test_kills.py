@@ -163,16 +163,20 @@ def test_two_processes_do_not_train_in_one_folder(nursery, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("where", "events"), [("checkpoints", 50), ("metrics.jsonl", 2)])
-def test_killed_at_every_file_event(nursery, folder, reference, where, events):
+@pytest.mark.parametrize(("where", "events"), [("checkpoints", 60), ("metrics.jsonl", 2)])
+def test_killed_at_every_file_event(nursery, folder, where, events):
+    # Three saves, the last of which removes the first.
+    short = ("--steps", 3 * toy_run.SAVE_EVERY)
+    assert nursery.run(folder / f"short_{where}", *short) == 0
+    reference = outcome(folder / f"short_{where}")
     event = 0
     code = -signal.SIGKILL
     while code == -signal.SIGKILL:
         event += 1
         run = folder / f"event{event}"
-        code = nursery.run(run, "--kill-at", event, "--kill-in", where)
+        code = nursery.run(run, "--kill-at", event, "--kill-in", where, *short)
         if code == -signal.SIGKILL:
-            assert nursery.run(run) == 0
+            assert nursery.run(run, *short) == 0
         assert outcome(run) == reference, event
         shutil.rmtree(run)
     assert event > events
