@@ -47,11 +47,11 @@ def restore_file(
     if target.exists():
         raise UserError(f"{target}: exists already; name another output, nothing was overwritten")
     scan = read_scan(source, modality)
-    picture = window is not None and full_scale(scan) is not None
     if window is not None and not window[0] < window[1]:
         raise UserError(f"--window {window[0]:g} {window[1]:g}: the second must be the larger one")
-    if picture:
-        scan = from_picture(scan, window, task.unit)
+    greys = None if full_scale(scan) is None else window
+    if greys is not None:
+        scan = from_picture(scan, greys, task.unit)
     if scan.unit != task.unit:
         raise UserError(
             f"{source}: its values are not {task.unit} as far as the file says; say --modality CT "
@@ -60,9 +60,11 @@ def restore_file(
     if "c" in scan.axes:
         raise UserError(f"{source}: is a colour image; this network restores one channel")
     restored = restore_array(restore, task, scan, progress)
-    if picture:
-        restored, window = to_picture(scan, restored, window), None
-    shown = None if window is None else ((window[0] + window[1]) / 2, window[1] - window[0])
+    if greys is not None:
+        restored = to_picture(scan, restored, greys)
+    shown = None
+    if window is not None and greys is None:
+        shown = ((window[0] + window[1]) / 2, window[1] - window[0])
     return write_scan(scan.replace(array=restored), target, description=description, window=shown)
 
 

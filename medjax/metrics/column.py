@@ -6,7 +6,11 @@ from typing import Literal, get_args
 Better = Literal["high", "low", "reference"]
 Kind = Literal["degraded", "classical", "network", "reference"]
 """What a row of a comparison is: the input itself, a filter, a network, the clean image."""
-_HINTS = {"high": "higher is better", "low": "lower is better", "reference": "nearest the reference"}
+_HINTS = {
+    "high": "higher is better",
+    "low": "lower is better",
+    "reference": "nearest the reference",
+}
 _ARROWS = {"high": "↑", "low": "↓", "reference": "→"}
 
 
