@@ -17,15 +17,9 @@ from medjax.physics.ct_dose import (
 )
 from medjax.physics.ct_fbp import Filter, fbp, filter_sinogram
 from medjax.physics.ct_geometry import FanBeam, Geometry, ParallelBeam
-from medjax.physics.ct_local_noise import (
-    Rays,
-    local_blur,
-    local_noise,
-    log_variance,
-    ray_angles,
-    ray_sums,
-)
+from medjax.physics.ct_local_noise import local_blur, local_noise, log_variance
 from medjax.physics.ct_projector import backproject, project
+from medjax.physics.ct_ray_sums import Rays, ray_angles, ray_sums
 
 __all__ = [
     "MU_WATER",

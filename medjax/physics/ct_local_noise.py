@@ -10,69 +10,26 @@ over half a turn and detectors Δ apart,
 where σ²(θ) is the variance of the log projection of the ray through the patch's centre, T the
 apodised ramp and sinc² linear interpolation between detectors. So a data loader carries 64 line
 integrals beside each patch (`ray_sums`), and the training step shapes white noise (`local_noise`).
-Streaks come out in the right direction and strength. What it leaves out: the change of σ² across
+Streaks come out in the right direction and strength. What it leaves out: the change of σ² within
 the patch, the bias of starved rays, and the fan (it is the noise of the parallel beam).
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from medjax.physics.ct_dose import AIR_HU, MU_WATER, PADDING_HU, DoseModel
+from medjax.physics.ct_dose import MU_WATER, DoseModel
 from medjax.physics.ct_fbp import Filter, apodisation
+from medjax.physics.ct_ray_sums import Rays
 
 # The correlation of FBP noise falls as 1/r³: this many pixels keep opposite edges independent.
 _MARGIN = 16
 
 # Nodes over ±6 standard deviations for the moments of a clipped logarithm.
 _NODES = np.linspace(-6, 6, 61)
-
-
-class Rays(NamedTuple):
-    """Rays through one point: line integrals (no unit) and signed distances from the isocentre."""
-
-    integrals: Float[np.ndarray, "angles"]
-    offsets_mm: Float[np.ndarray, "angles"]
-
-
-def ray_angles(count: int = 64) -> Float[np.ndarray, "angles"]:
-    """The view angles that `local_noise` expects: `count` of them, even over half a turn."""
-    return np.arange(count) * (np.pi / count)
-
-
-def ray_sums(
-    hu_slice: np.ndarray,
-    pixel_mm: float,
-    centre_rc: tuple[float, float],
-    angles: Float[np.ndarray, "angles"] | None = None,
-) -> Rays:
-    """Line integrals of attenuation through the point (row, column) of a slice in HU, on the host.
-
-    The slice [rows, columns] may hold integers and padding; its centre is the isocentre. Equals
-    `project` at the detector that the point falls on. `angles` defaults to `ray_angles()`. For a
-    patch of P pixels from row r the centre is r + (P−1)/2.
-    """
-    theta = ray_angles() if angles is None else np.asarray(angles)
-    cos, sin = np.cos(theta), np.sin(theta)
-    rows, cols = hu_slice.shape
-    flat = np.ascontiguousarray(hu_slice).reshape(-1)
-    row, col = centre_rc
-    steep = np.abs(cos) >= np.abs(sin)
-    integrals = np.empty(len(theta), np.float32)
-    down = (rows, cols, row, col, cols, 1)
-    right = (cols, rows, col, row, 1, cols)
-    for chosen, lines, slope, step in (
-        (steep, down, -sin / np.where(steep, cos, 1), np.abs(cos)),
-        (~steep, right, -cos / np.where(steep, 1, sin), np.abs(sin)),
-    ):
-        integrals[chosen] = _walk(flat, *lines, slope[chosen]) / step[chosen]
-    offsets = (col - (cols - 1) / 2) * cos + (row - (rows - 1) / 2) * sin
-    scale = MU_WATER * pixel_mm / 1000
-    return Rays(integrals * np.float32(scale), (offsets * pixel_mm).astype(np.float32))
 
 
 def log_variance(
@@ -111,19 +68,18 @@ def local_noise(
 ) -> Float[Array, "batch rows columns 1"]:
     """Noise in HU, to be added to patches of the noise-free reconstruction.
 
-    `rays` holds [batch, angles] of `ray_sums` at `ray_angles(angles)`. Pixel size and dose may be
-    traced and one a sample; `shape`, model, filter, cutoff, views and the detector spacing in
-    pixels (one, as `ParallelBeam.for_image` makes it) are static.
+    `rays` holds [batch, angles] (or [batch, angles, 3]) of `ray_sums` at `ray_angles(angles)`.
+    Pixel size and dose may be traced and one a sample; `shape`, model, filter, cutoff, views and
+    the detector spacing in pixels (one, as `ParallelBeam.for_image` makes it) are static.
     """
     model = DoseModel() if model is None else model
-    batch, count = rays.integrals.shape
-    column = (-1, 1)
+    batch, count = rays.integrals.shape[:2]
     variance = log_variance(
-        jnp.asarray(rays.integrals),
-        jnp.asarray(rays.offsets_mm),
-        jnp.asarray(dose, jnp.float32).reshape(column),
+        jnp.asarray(rays.integrals).reshape(batch, count, -1),
+        jnp.asarray(rays.offsets_mm).reshape(batch, count, -1),
+        jnp.asarray(dose, jnp.float32).reshape(-1, 1, 1),
         model,
-    )
+    ).mean(-1)
     grid = _roomy(shape[0] + _MARGIN), _roomy(shape[1] + _MARGIN)
     power = jnp.zeros((batch, grid[0], grid[1] // 2 + 1), jnp.float32)
     for gain, angle in _spectrum(grid, filter, cutoff, views, detector_pixels):
@@ -167,33 +123,6 @@ def local_blur(
     spectrum *= jnp.asarray(transfer[..., None], jnp.complex64)
     blurred = jnp.fft.irfft2(spectrum, grid, axes=(1, 2))
     return blurred[:, pad : pad + rows, pad : pad + columns]
-
-
-def _walk(
-    flat: np.ndarray,
-    length: int,
-    width: int,
-    along: float,
-    across: float,
-    along_stride: int,
-    across_stride: int,
-    slope: np.ndarray,
-) -> np.ndarray:
-    """Joseph sums of HU above air through (along, across), one ray a slope."""
-    steps = np.arange(length, dtype=np.float32)
-    position = np.float32(across) + (steps - np.float32(along)) * slope[:, None].astype(np.float32)
-    first = np.floor(position)
-    later = position - first
-    first = first.astype(np.int32)
-    start = np.arange(length, dtype=np.int32) * along_stride
-    total = np.zeros(len(slope), np.float32)
-    for index, weight in ((first, 1 - later), (first + 1, later)):
-        inside = (index >= 0) & (index < width)
-        hu = flat.take(np.where(inside, index, 0) * across_stride + start)
-        total += np.einsum(
-            "rs,rs->r", weight, (hu - np.float32(AIR_HU)) * (inside & (hu >= PADDING_HU))
-        )
-    return total
 
 
 def _spectrum(
