@@ -58,11 +58,6 @@ class MethodState(struct.PyTreeNode):
     ema: Variables
 
 
-def l1(restored: Float[Array, "*shape"], clean: Float[Array, "*shape"]) -> Float[Array, ""]:
-    """Mean absolute error."""
-    return jnp.mean(jnp.abs(restored - clean))
-
-
 def global_norm(tree: PyTree) -> Float[Array, ""]:
     """Euclidean norm of all leaves of `tree` together, summed in float32."""
     squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(tree)]

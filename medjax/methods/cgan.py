@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from medjax.losses.adversarial import Adversarial, adversarial_loss
+from medjax.losses.pixel import l1
 from medjax.methods.base import (
     Learner,
     Loss,
@@ -18,7 +19,6 @@ from medjax.methods.base import (
     Pair,
     create_learner,
     global_norm,
-    l1,
     mean_over,
     statistics_of,
     train_pass,

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from medjax.losses.pixel import l1
 from medjax.methods.base import (
     Learner,
     Loss,
@@ -15,7 +16,6 @@ from medjax.methods.base import (
     Pair,
     create_learner,
     global_norm,
-    l1,
     mean_over,
     statistics_of,
     train_pass,

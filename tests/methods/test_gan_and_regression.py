@@ -11,7 +11,7 @@ import pytest
 
 from medjax.methods.base import Method, Pair
 from medjax.methods.cgan import CGANWeights, cgan
-from medjax.methods.regression import regression
+from medjax.methods.regression import RegressionState, regression
 from medjax.models.patchgan import PatchGAN, PatchGANConfig
 from medjax.models.unet import UNet, UNetConfig
 
@@ -23,7 +23,7 @@ RATE = 0.5
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def pair(n: int = 3, side: int = 12) -> Pair:
+def pair(n: int = 4, side: int = 12) -> Pair:
     clean = jax.random.uniform(jax.random.key(1), (n, side, side, 1))
     level = jnp.full_like(clean, 0.3)
     degraded = clean + level * jax.random.normal(jax.random.key(2), clean.shape)
@@ -141,8 +141,7 @@ def test_zero_adversarial_weight_is_regression(stepped):
     before, _, _ = stepped
     batch, key = pair(), jax.random.key(5)
     plain = regression(G, optax.sgd(RATE))
-    start = quick(plain.init)(jax.random.key(0), batch)
-    start = start.replace(network=before.generator, ema=before.ema)
+    start = RegressionState(step=before.step, ema=before.ema, network=before.generator)
     expected, plain_metrics = quick(plain.step)(start, batch, key)
     state, metrics = quick(sgd_gan(weights=CGANWeights(0.0, 1.0)).step)(before, batch, key)
     assert difference(state.generator, expected.network) < 1e-6
@@ -218,14 +217,12 @@ def test_dropout_follows_the_key_and_is_off_in_restore():
 
 def test_devices_of_a_sharded_batch_share_statistics_and_gradients(stepped):
     """Under `jit` with the batch split over devices, the step equals the one on one device."""
-    batch = pair(n=4)
+    batch = pair()
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     split = jax.sharding.NamedSharding(mesh, jax.P("data"))
-    before, _, _ = stepped
-    step = quick(sgd_gan().step)
-    alone, _ = step(before, batch, jax.random.key(5))
+    before, alone, _ = stepped
     everywhere = jax.device_put(before, jax.sharding.NamedSharding(mesh, jax.P()))
-    shared, _ = step(everywhere, jax.device_put(batch, split), jax.random.key(5))
+    shared, _ = quick(sgd_gan().step)(everywhere, jax.device_put(batch, split), jax.random.key(5))
     assert difference(alone, jax.device_get(shared)) < 1e-5
 
 
@@ -234,7 +231,7 @@ def test_pmap_averages_over_its_axis():
     net = Linear()
     method = regression(net, optax.sgd(0.1), axis_name="data")
     plain = regression(net, optax.sgd(0.1))
-    batch, devices = pair(n=4), jax.devices()[:2]
+    batch, devices = pair(), jax.devices()[:2]
     state = plain.init(jax.random.key(0), batch)
     expected, metrics = quick(plain.step)(state, batch, jax.random.key(0))
     shards = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), batch)
