@@ -27,7 +27,7 @@ from medjax.physics.ct import (
 )
 
 N, VIEWS, P, DOSE = 256, 180, 40, 0.25
-REALISATIONS = 30
+REALISATIONS = 24
 
 
 def phantom():
@@ -184,7 +184,7 @@ def test_ray_sums_of_a_slice_that_is_not_square():
     np.testing.assert_allclose(rays.integrals, [10 * 2 * 0.02, 30 * 2 * 0.02], rtol=1e-5)
 
 
-@pytest.mark.parametrize("line_integral", [1.0, 6.0, 8.5, 12.0])
+@pytest.mark.parametrize("line_integral", [1.0, 8.5, 12.0])
 def test_log_variance_down_to_starvation(line_integral):
     model = DoseModel()
     p = jnp.full((2, 200, 200, 1), line_integral)
@@ -227,7 +227,7 @@ def test_filter_and_detector_spacing_shape_the_noise_as_in_fbp(filter, cutoff, d
     geometry = ParallelBeam(n, pixel, views, int(96 / detector_pixels), pixel * detector_pixels)
     # Air under a flat beam: every log projection has variance 1 / photons.
     model = DoseModel(photons=1e4, electronic_sigma=0.0, bowtie=None)
-    white = 0.01 * jax.random.normal(jax.random.key(0), (1, views, geometry.detectors, 120))
+    white = 0.01 * jax.random.normal(jax.random.key(0), (1, views, geometry.detectors, 80))
     images = np.moveaxis(np.asarray(fbp(geometry, white, filter, cutoff))[0], -1, 0)
     theirs = patch(images, (12, 12)) * (1000 / 0.02)
     rays = Rays(np.zeros((200, 16), np.float32), np.zeros((200, 16), np.float32))

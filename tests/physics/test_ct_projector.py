@@ -39,8 +39,11 @@ def test_backproject_is_the_adjoint_of_project(geometry):
     assert abs(left - right) < 1e-5 * abs(left)
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES.keys())
-def test_fbp_gradient_is_its_exact_transpose(geometry):
+@pytest.mark.parametrize(
+    "kind", ["parallel", "parallel, coarse detectors", "fan", "fan, coarse detectors"]
+)
+def test_fbp_gradient_is_its_exact_transpose(kind):
+    geometry = GEOMETRIES[kind]
     rng = np.random.default_rng(1)
     x = rng.normal(size=(2, geometry.image_size, geometry.image_size, 1)).astype(np.float32)
     y = rng.normal(size=(2, geometry.views, geometry.detectors, 1)).astype(np.float32)
