@@ -6,7 +6,7 @@ one stride-1 convolution for each phase of the output, with the taps that fall o
 no zeros are multiplied. Shapes are `[batch, *space, channel]`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -40,56 +40,108 @@ def forward(x: Array, kernel: Array, geometry: Geometry, into: int) -> Array:
     if n <= into:
         return stock(x, kernel, geometry)
     (count,) = geometry.first(1).out_space(x.shape[1:2], kernel.shape[:1])
-    taps = [t * geometry.dilation[0] - geometry.pads[0][0] for t in range(kernel.shape[0])]
-    columns = _columns(x, taps, geometry.strides[0], count, geometry.groups)
-    y = forward(_merged(columns), _channelled(kernel), geometry.rest(), into)
-    return y.reshape(x.shape[0], count, *y.shape[1:])
+    starts = [t * geometry.dilation[0] - geometry.pads[0][0] for t in range(kernel.shape[0])]
+
+    def within(x: Array, kernel: Array) -> Array:
+        return forward(x, kernel, geometry.rest(), into)
+
+    walk = _Walk(tuple(starts), geometry.strides[0], count)
+    return _folded(x, kernel, walk, geometry.groups, within)
 
 
 def input_gradient(dy: Array, kernel: Array, geometry: Geometry, space: tuple[int, ...]) -> Array:
     """Gradient of `forward` by its input, of spatial shape `space`, as 2-D convolutions."""
-    turned = _turned(kernel, geometry.groups)
-    return _upsampled(dy, turned, geometry, space)
+    return _upsampled(dy, _turned(kernel, geometry.groups), geometry, space)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Position `m` of `count` gathers the input at `start + stride * m`, one start a tap."""
+
+    starts: tuple[int, ...]
+    stride: int
+    count: int
+
+
+def _folded(
+    x: Array, kernel: Array, walk: _Walk, groups: int, within: Callable[[Array, Array], Array]
+) -> Array:
+    """Convolve along dimension 1 by convolving `within` the rest.
+
+    Measured on 3-D: with less than half as many features as channels, adding up one convolution a
+    tap is twice as fast as copying the taps' inputs side by side; a single feature wants all taps
+    in one convolution, as features (10 times faster).
+    """
+    channels, features = x.shape[-1], kernel.shape[-1]
+    if walk.stride == 1 and groups == 1 and features <= 4 < channels:
+        together = jnp.moveaxis(kernel, 0, -1)
+        z = _split(within(_merged(x), together.reshape(*together.shape[:-2], -1)), x.shape[0])
+        z = z.reshape(*z.shape[:-1], features, -1)
+        return _added([z[..., t] for t in range(len(walk.starts))], walk)
+    if walk.stride == 1 and features < channels:
+        merged = _merged(x)
+        return _added([_split(within(merged, k), x.shape[0]) for k in kernel], walk)
+    columns = _columns(x, walk, groups)
+    return _split(within(_merged(columns), _channelled(kernel)), x.shape[0])
+
+
+def _added(parts: list[Array], walk: _Walk) -> Array:
+    """Sum of the parts, each from its own start on."""
+    zero = jnp.zeros((), parts[0].dtype)
+    rest = [(0, 0, 0)] * (parts[0].ndim - 2)
+    size = parts[0].shape[1]
+    return sum(
+        lax.pad(part, zero, [(0, 0, 0), (-start, walk.count + start - size, 0), *rest])
+        for part, start in zip(parts, walk.starts, strict=True)
+    )  # pyright: ignore[reportReturnType]
 
 
 @dataclass(frozen=True)
 class _Phase:
-    """One residue of an output dimension: which taps reach it, and from where."""
+    """One residue of an output dimension: which taps reach it, and from where.
 
-    taps: tuple[int, ...]
+    Taps are a slice of the window, last first, so that the offsets ascend, in equal steps.
+    """
+
+    taps: slice
     offsets: tuple[int, ...]
     count: int
 
 
 def _phases(size: int, window: int, stride: int, low: int, dilation: int) -> list[_Phase]:
-    """Output `stride * m + r` gathers `offset + m` of the input through each tap.
-
-    Offsets ascend, by the same step throughout.
-    """
+    """Output `stride * m + r` gathers `offset + m` of the input through each tap."""
+    step = stride // gcd(dilation, stride)
     phases = []
     for r in range(stride):
-        taps = [t for t in reversed(range(window)) if (r + low - t * dilation) % stride == 0]
-        offsets = [(r + low - t * dilation) // stride for t in taps]
-        phases.append(_Phase(tuple(taps), tuple(offsets), max(0, -(-(size - r) // stride))))
+        taps = [t for t in range(window) if (r + low - t * dilation) % stride == 0][::-1]
+        offsets = tuple((r + low - t * dilation) // stride for t in taps)
+        kept = slice(taps[-1], taps[0] + 1, step) if taps else slice(0)
+        phases.append(_Phase(kept, offsets, max(0, -(-(size - r) // stride))))
     return phases
 
 
+def _chosen(kernel: Array, phase: _Phase, axis: int) -> Array:
+    """The phase's taps, last first."""
+    taps = phase.taps
+    return lax.rev(lax.slice_in_dim(kernel, taps.start, taps.stop, taps.step, axis), (axis,))
+
+
 def _upsampled(dy: Array, kernel: Array, geometry: Geometry, space: tuple[int, ...]) -> Array:
-    n = dy.ndim - 2
-    features = kernel.shape[-1]
     phases = _phases(
         space[0], kernel.shape[0], geometry.strides[0], geometry.pads[0][0], geometry.dilation[0]
     )
+
+    def within(dy: Array, kernel: Array) -> Array:
+        return _upsampled(dy, kernel, geometry.rest(), space[1:])
+
     parts = []
     for phase in phases:
-        if not phase.taps or not phase.count:
-            shape = (dy.shape[0], phase.count, *space[1:], features)
+        if not phase.offsets or not phase.count:
+            shape = (dy.shape[0], phase.count, *space[1:], kernel.shape[-1])
             parts.append(jnp.zeros(shape, dy.dtype))
-        elif n > 2:
-            chosen = kernel[jnp.array(phase.taps)]
-            columns = _columns(dy, phase.offsets, 1, phase.count, geometry.groups)
-            y = _upsampled(_merged(columns), _channelled(chosen), geometry.rest(), space[1:])
-            parts.append(y.reshape(dy.shape[0], phase.count, *y.shape[1:]))
+        elif dy.ndim > 4:
+            walk = _Walk(phase.offsets, 1, phase.count)
+            parts.append(_folded(dy, _chosen(kernel, phase, 0), walk, geometry.groups, within))
         else:
             parts.append(_planar(dy, kernel, geometry, space, phase))
     return _interleaved(parts, space[0], axis=1)
@@ -106,7 +158,7 @@ def _planar(
     )
     parts = [
         _stride_one(dy, kernel, geometry, (row, column))
-        if column.taps and column.count
+        if column.offsets and column.count
         else jnp.zeros((dy.shape[0], row.count, column.count, kernel.shape[-1]), dy.dtype)
         for column in columns
     ]
@@ -115,7 +167,7 @@ def _planar(
 
 def _stride_one(dy: Array, kernel: Array, geometry: Geometry, phases: tuple[_Phase, ...]) -> Array:
     for axis, phase in enumerate(phases):
-        kernel = jnp.take(kernel, jnp.array(phase.taps), axis)
+        kernel = _chosen(kernel, phase, axis)
     pads = tuple(
         (-p.offsets[0], p.count - 1 + p.offsets[-1] - (size - 1))
         for p, size in zip(phases, dy.shape[1:-1], strict=True)
@@ -141,16 +193,24 @@ def _interleaved(parts: list[Array], size: int, axis: int) -> Array:
     return lax.slice_in_dim(y, 0, size, axis=axis)
 
 
-def _columns(x: Array, starts: Sequence[int], stride: int, count: int, groups: int) -> Array:
-    """Strided slices of dimension 1 from each start, zeros outside, side by side in each group."""
-    last = (count - 1) * stride
-    low = max(0, -min(starts))
-    high = max(0, max(starts) + last + 1 - x.shape[1])
+def _columns(x: Array, walk: _Walk, groups: int) -> Array:
+    """What each tap gathers along dimension 1, zeros outside, side by side in each group."""
+    last = (walk.count - 1) * walk.stride
+    low = max(0, -min(walk.starts))
+    high = max(0, max(walk.starts) + last + 1 - x.shape[1])
     x = jnp.pad(x, [(0, 0), (low, high), *[(0, 0)] * (x.ndim - 2)])
     x = x.reshape(*x.shape[:-1], groups, -1)
-    parts = [lax.slice_in_dim(x, low + s, low + s + last + 1, stride, axis=1) for s in starts]
+    parts = [
+        lax.slice_in_dim(x, low + start, low + start + last + 1, walk.stride, axis=1)
+        for start in walk.starts
+    ]
     y = jnp.concatenate(parts, -1)
     return y.reshape(*y.shape[:-2], -1)
+
+
+def _split(x: Array, batch: int) -> Array:
+    """Undo `_merged`."""
+    return x.reshape(batch, -1, *x.shape[1:])
 
 
 def _merged(x: Array) -> Array:

@@ -20,7 +20,8 @@ from jaxtyping import Array
 
 from medjax.nn.geometry import Geometry
 
-_BLOCK_BYTES = 2**20
+# Both sides of a block: a core's second-level cache.
+_BLOCK_BYTES = 2**21
 
 
 def blocked_weight_gradient(
