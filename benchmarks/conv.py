@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from medjax.nn.conv import Conv, ConvTranspose
+from medjax.nn.norm import BatchNorm
 
 _HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -63,17 +65,18 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         conv, transposed = (nn.Conv, nn.ConvTranspose) if self.stock else (Conv, ConvTranspose)
+        norm = partial(nn.BatchNorm if self.stock else BatchNorm, use_running_average=False)
         widths = [self.base * 2**i for i in range(4)]
         one, two, three, four = ((k,) * self.n for k in (1, 2, 3, 4))
         skips = []
         for i, width in enumerate(widths):
             x = conv(width, three, two if i else one, use_bias=False)(x)
-            x = nn.leaky_relu(nn.BatchNorm(use_running_average=False)(x), 0.2)
+            x = nn.leaky_relu(norm()(x), 0.2)
             skips.append(x)
         skips.pop()
         for width in reversed(widths[:-1]):
             x = transposed(width, four, two, use_bias=False)(x)
-            x = nn.relu(nn.BatchNorm(use_running_average=False)(x))
+            x = nn.relu(norm()(x))
             x = jnp.concatenate([x, skips.pop()], -1)
         return conv(1, three)(x)
 

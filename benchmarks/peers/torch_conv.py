@@ -71,12 +71,14 @@ def runs(
         "contiguous": torch.contiguous_format,
         "channels last": _CHANNELS_LAST[len(shape) - 2],
     }
-    found = {}
+    found: dict[str, Callable[[], None]] = {}
     for name, layout in layouts.items():
         x = torch.randn(shape[0], shape[-1], *shape[1:-1], device=device)
         x = x.to(memory_format=layout).requires_grad_(training and inputs)
-        net = copy.deepcopy(model).to(device=device, memory_format=layout)
-        found[name] = _call(torch.compile(net) if compiled else net, x, training)
+        net = copy.deepcopy(model).to(device).to(memory_format=layout)  # pyright: ignore
+        if compiled:
+            net.compile()
+        found[name] = _call(net, x, training)
     return found
 
 
