@@ -10,6 +10,7 @@ with few channels is cheap to copy, and two sides of like width make the fastest
 """
 
 import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -51,10 +52,12 @@ class _Axis:
 
     Attributes:
         inputs: starts of the input's slices in a block.
-        outputs: how far the output's gradient is shifted, each.
+        outputs: starts of the gradient's slices in a block.
         stride: of the input's slices.
         positions: number of positions.
         window: number of taps.
+        first: where the walk begins, in the input and in the gradient; outside them is zero.
+        pads: whether the input, and the gradient, is walked beyond its ends.
     """
 
     inputs: tuple[int, ...]
@@ -62,6 +65,8 @@ class _Axis:
     stride: int
     positions: int
     window: int
+    first: tuple[int, int]
+    pads: tuple[bool, bool]
 
     def chosen(self, dkernel: Array, axis: int) -> Array:
         """Merge `[inputs, outputs]` at `axis` into taps."""
@@ -72,78 +77,95 @@ class _Axis:
         return lax.slice_in_dim(taps, 0, self.window, axis=axis)
 
 
-def _axis(count: int, window: int, stride: int, dilation: int, shift_output: bool) -> _Axis:
-    if not shift_output:
-        return _Axis(tuple(t * dilation for t in range(window)), (0,), stride, count, window)
-    phases = min(stride, window)
-    shifts = tuple(q * dilation for q in range(-(-window // stride)))
-    return _Axis(tuple(range(phases)), shifts, stride, count + shifts[-1], window)
+def _axes(
+    size: int, count: int, window: int, stride: int, low: int, dilation: int
+) -> Iterator[_Axis]:
+    """The ways to walk one dimension: `count` outputs of an input of this size."""
+    taps = tuple(t * dilation for t in range(window))
+    last = taps[-1] + (count - 1) * stride
+    beyond = low > 0 or last >= size + low
+    yield _Axis(taps, (0,), stride, count, window, (-low, 0), (beyond, False))
+    if window == 1:
+        return
+    if stride == 1:
+        yield _Axis((0,), taps[::-1], 1, size, window, (0, low - taps[-1]), (False, True))
+    elif dilation == 1:
+        shifts = -(-window // stride)
+        phases = tuple(range(min(stride, window)))
+        starts = tuple(range(shifts))[::-1]
+        positions = count + shifts - 1
+        yield _Axis(phases, starts, stride, positions, window, (-low, 1 - shifts), (True, True))
 
 
-def _plan(
-    geometry: Geometry, window: tuple[int, ...], out: tuple[int, ...], channels: int, features: int
-) -> list[_Axis]:
+def _plan(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> tuple[_Axis, ...]:
     """The cheapest choice of sides.
 
-    Cost in nanoseconds a position and core, fitted to Eigen's products (60 GFLOP/s at 96 columns
-    in the narrower matrix, 95 at very many) and to copies (2.5e9 numbers/s) on a Xeon with AVX-512.
+    Cost in nanoseconds and core, fitted to Eigen's products (60 GFLOP/s at 96 columns in the
+    narrower matrix, 95 at very many) and to copies (2.5e9 numbers/s in the cache, 1e9 padding
+    a whole array) on a Xeon with AVX-512.
     """
+    channels, features = x.shape[-1], dy.shape[-1]
 
-    def cost(axes: list[_Axis]) -> float:
-        rows = channels * prod(len(a.inputs) for a in axes)
-        columns = features * prod(len(a.outputs) for a in axes)
+    def cost(axes: tuple[_Axis, ...]) -> float:
+        rows, columns = _widths(axes, channels, features)
         narrow = min(rows, columns)
         product = 2 * rows * columns / (95 * narrow / (narrow + 50))
-        return (product + 0.4 * (rows + columns)) * prod(a.positions for a in axes)
+        walked = (product + 0.4 * (rows + columns)) * prod(a.positions for a in axes)
+        copied = (x.size * any(a.pads[0] for a in axes), dy.size * any(a.pads[1] for a in axes))
+        return x.shape[0] * walked + sum(copied)
 
-    may_shift = [
-        [False, True] if stride == 1 or dilation == 1 else [False]
-        for stride, dilation in zip(geometry.strides, geometry.dilation, strict=True)
-    ]
-    plans = [
-        [
-            _axis(*dims)
-            for dims in zip(out, window, geometry.strides, geometry.dilation, sides, strict=True)
-        ]
-        for sides in itertools.product(*may_shift)
-    ]
-    return min(plans, key=cost)
+    options = zip(
+        x.shape[1:-1],
+        dy.shape[1:-1],
+        window,
+        geometry.strides,
+        (low for low, _ in geometry.pads),
+        geometry.dilation,
+        strict=True,
+    )
+    return min(itertools.product(*(_axes(*each) for each in options)), key=cost)
 
 
-def _blocks(axes: list[_Axis], per_position: int) -> tuple[int, ...]:
+def _widths(axes: Sequence[_Axis], channels: int, features: int) -> tuple[int, int]:
+    """Channels of each side when its shifts stand side by side."""
+    return channels * prod(len(a.inputs) for a in axes), features * prod(
+        len(a.outputs) for a in axes
+    )
+
+
+def _blocks(axes: Sequence[_Axis], per_position: int) -> tuple[int, ...]:
     """Positions of a block along each dimension: trailing dimensions whole, while they fit."""
     room = max(1, _BLOCK_BYTES // (4 * per_position))
     sizes = []
     for axis in reversed(axes):
-        count = -(-axis.positions // min(axis.positions, max(1, room)))
-        sizes.append(-(-axis.positions // count))
-        room //= sizes[-1]
+        most = min(axis.positions, room)
+        # A divisor leaves no ragged end, for which the arrays would have to be padded.
+        even = next(b for b in range(most, 0, -1) if axis.positions % b == 0)
+        whole = -(-axis.positions // most)
+        sizes.append(even if 2 * even > most else -(-axis.positions // whole))
+        room = max(1, room // sizes[-1])
     return tuple(reversed(sizes))
 
 
 def _dense(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> Array:
     batch, channels, features = x.shape[0], x.shape[-1], dy.shape[-1]
-    axes = _plan(geometry, window, dy.shape[1:-1], channels, features)
-    rows = channels * prod(len(a.inputs) for a in axes)
-    columns = features * prod(len(a.outputs) for a in axes)
-    blocks = _blocks(axes, batch * (rows + columns))
+    axes = _plan(x, dy, geometry, window)
+    widths = _widths(axes, channels, features)
+    blocks = _blocks(axes, batch * sum(widths))
     counts = tuple(-(-a.positions // b) for a, b in zip(axes, blocks, strict=True))
+    x_block = [(b - 1) * a.stride + a.inputs[-1] + 1 for a, b in zip(axes, blocks, strict=True)]
+    dy_block = [b + max(a.outputs) for a, b in zip(axes, blocks, strict=True)]
+    walk = list(zip(axes, blocks, counts, strict=True))
     x = _fitted(
         x,
-        [
-            (-low, (b * c - 1) * a.stride + a.inputs[-1] + 1)
-            for a, b, c, (low, _) in zip(axes, blocks, counts, geometry.pads, strict=True)
-        ],
+        [a.first[0] for a in axes],
+        [(c - 1) * b * a.stride + size for (a, b, c), size in zip(walk, x_block, strict=True)],
     )
     dy = _fitted(
         dy,
-        [
-            (-a.outputs[-1], b * c + a.outputs[-1])
-            for a, b, c in zip(axes, blocks, counts, strict=True)
-        ],
+        [a.first[1] for a in axes],
+        [(c - 1) * b + size for (_, b, c), size in zip(walk, dy_block, strict=True)],
     )
-    x_block = [(b - 1) * a.stride + a.inputs[-1] + 1 for a, b in zip(axes, blocks, strict=True)]
-    dy_block = [b + a.outputs[-1] for a, b in zip(axes, blocks, strict=True)]
 
     def add(total: Array, index: Array) -> tuple[Array, None]:
         at = jnp.unravel_index(index, counts)
@@ -152,26 +174,22 @@ def _dense(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> 
         xb = lax.dynamic_slice(x, [0, *x_starts, 0], [batch, *x_block, channels])
         yb = lax.dynamic_slice(dy, [0, *starts, 0], [batch, *dy_block, features])
         left = _side_by_side(xb, [a.inputs for a in axes], [a.stride for a in axes], blocks)
-        back = [tuple(a.outputs[-1] - q for q in a.outputs) for a in axes]
-        right = _side_by_side(yb, back, [1] * len(axes), blocks)
+        right = _side_by_side(yb, [a.outputs for a in axes], [1] * len(axes), blocks)
+        if features == 1:
+            return total + jnp.dot(right.T, left).T, None
         return total + jnp.dot(left.T, right), None
 
-    zero = jnp.zeros((rows, columns), x.dtype)
-    total, _ = lax.scan(add, zero, jnp.arange(prod(counts)))
+    total, _ = lax.scan(add, jnp.zeros(widths, x.dtype), jnp.arange(prod(counts)))
     return _as_kernel(total, axes, channels, features)
 
 
-def _fitted(a: Array, spans: list[tuple[int, int]]) -> Array:
-    """Cut `[start, stop)` out of each spatial dimension, with zeros where there is nothing."""
+def _fitted(a: Array, starts: list[int], sizes: list[int]) -> Array:
+    """Cut each spatial dimension from its start on, with zeros where there is nothing."""
     config = [
-        (0, 0, 0),
-        *(
-            (-start, stop - size, 0)
-            for (start, stop), size in zip(spans, a.shape[1:-1], strict=True)
-        ),
-        (0, 0, 0),
+        (-start, size + start - extent, 0)
+        for start, size, extent in zip(starts, sizes, a.shape[1:-1], strict=True)
     ]
-    return lax.pad(a, jnp.zeros((), a.dtype), config)
+    return lax.pad(a, jnp.zeros((), a.dtype), [(0, 0, 0), *config, (0, 0, 0)])
 
 
 def _side_by_side(
@@ -183,11 +201,14 @@ def _side_by_side(
         stops = [c + (n - 1) * s + 1 for c, n, s in zip(corner, sizes, strides, strict=True)]
         ends = (a.shape[0], *stops, a.shape[-1])
         parts.append(lax.slice(a, (0, *corner, 0), ends, (1, *strides, 1)))
+    if a.shape[-1] == 1:
+        # Single channels are copied, and multiplied, faster as rows.
+        return jnp.stack(parts).reshape(len(parts), -1).T
     together = jnp.concatenate(parts, -1) if len(parts) > 1 else parts[0]
     return together.reshape(-1, together.shape[-1])
 
 
-def _as_kernel(total: Array, axes: list[_Axis], channels: int, features: int) -> Array:
+def _as_kernel(total: Array, axes: Sequence[_Axis], channels: int, features: int) -> Array:
     """`[inputs…, channel, outputs…, feature]` to `[*window, channel, feature]`."""
     n = len(axes)
     total = total.reshape(
