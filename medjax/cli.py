@@ -47,7 +47,10 @@ class Prepare:
       test: fraction of the patients held out for testing.
       valid: fraction of the patients held out for choosing settings.
       licence: what `medjax data list` shows as the scans' licence.
-      modality: DICOM code such as CT or MR, for files that do not say (NIfTI, pictures).
+      split_slices: where there is one patient only, test on a block of its slices.
+      modality: of files that do not say (NIfTI, npz): CT means that values are HU.
+      window: the HU that black and white of pictures stand for, e.g. -160 240.
+      pixel_mm: side of a pixel in mm, of files that do not say (pictures).
       seed: of the split.
     """
 
@@ -57,7 +60,10 @@ class Prepare:
     test: float = 0.2
     valid: float = 0.0
     licence: str = "unknown"
+    split_slices: bool = False
     modality: str | None = None
+    window: tuple[float, float] | None = None
+    pixel_mm: float | None = None
     seed: int = 0
 
 
@@ -331,7 +337,9 @@ def _data_list(args: Sequence[str]) -> int:
 def _data_prepare(args: Sequence[str]) -> int:
     from medjax.data import folder
 
-    report = folder.prepare(**dataclasses.asdict(parse(Prepare, args, "medjax data prepare")))
+    chosen = parse(Prepare, args, "medjax data prepare")
+    with _bar("reading scans") as progress:
+        report = folder.prepare(**dataclasses.asdict(chosen), progress=progress)
     for problem in report.problems:
         sys.stderr.write(f"left out: {problem}\n")
     counts = ", ".join(f"{n} {split}" for split, n in report.info.counts.items())

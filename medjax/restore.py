@@ -8,6 +8,7 @@ from jaxtyping import Float32
 
 from medjax.errors import UserError
 from medjax.io import full_scale, read_scan, write_scan
+from medjax.io.grey import check_window, from_grey, to_grey
 from medjax.scan import Scan
 from medjax.tasks.base import Task
 
@@ -47,11 +48,10 @@ def restore_file(
     if target.exists():
         raise UserError(f"{target}: exists already; name another output, nothing was overwritten")
     scan = read_scan(source, modality)
-    if window is not None and not window[0] < window[1]:
-        raise UserError(f"--window {window[0]:g} {window[1]:g}: the second must be the larger one")
+    check_window(window)
     greys = None if full_scale(scan) is None else window
     if greys is not None:
-        scan = from_picture(scan, greys, task.unit)
+        scan = from_grey(scan, greys, scan.modality, task.unit)
     if scan.unit != task.unit:
         raise UserError(
             f"{source}: its values are not {task.unit} as far as the file says; say --modality CT "
@@ -61,29 +61,11 @@ def restore_file(
         raise UserError(f"{source}: is a colour image; this network restores one channel")
     restored = restore_array(restore, task, scan, progress)
     if greys is not None:
-        restored = to_picture(scan, restored, greys)
+        restored = to_grey(scan, restored, greys)
     shown = None
     if window is not None and greys is None:
         shown = ((window[0] + window[1]) / 2, window[1] - window[0])
     return write_scan(scan.replace(array=restored), target, description=description, window=shown)
-
-
-def from_picture(scan: Scan, window: tuple[float, float], unit: str) -> Scan:
-    """A picture's greys as the values that its black and white stand for."""
-    low, high = window
-    white = full_scale(scan)
-    assert white is not None
-    return scan.replace(array=scan.array * ((high - low) / white) + low, unit=unit)
-
-
-def to_picture(
-    scan: Scan, values: Float32[np.ndarray, "..."], window: tuple[float, float]
-) -> Float32[np.ndarray, "..."]:
-    """The inverse of `from_picture`, cut at black and white."""
-    low, high = window
-    white = full_scale(scan)
-    assert white is not None
-    return np.clip(np.rint((values - low) * (white / (high - low))), 0, white).astype(np.float32)
 
 
 def restore_array(

@@ -60,6 +60,7 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
     """
     task, data = experiment.task, experiment.data
     records = catalog.load(data.name).split("train")
+    task.check(records[0])
     method = method_of(experiment)
     mesh = meshes.make(experiment.devices or None)
     side = data.patch + 2 * task.margin(data.patch)
@@ -86,7 +87,7 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
         prepare_key, step_key = jax.random.split(key)
         return method.step(state, task.prepare(raw, prepare_key), step_key)
 
-    with Progress() as progress:
+    with Progress(shown=("loss", "pixel")) as progress:
         return fit(
             init=init,
             step=step,

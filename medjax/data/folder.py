@@ -19,6 +19,8 @@ from medjax.data.builder import DatasetInfo, Record, Shard, datasets_folder, ver
 from medjax.data.convert import images
 from medjax.errors import UserError
 from medjax.io import ScanRef, read_folder
+from medjax.io.grey import check_window, from_grey
+from medjax.scan import Scan
 
 CASES_FILE = "cases.csv"
 MAX_SHARDS = 64
@@ -63,6 +65,8 @@ def prepare(
     split_slices: bool = False,
     licence: str = "unknown",
     modality: str | None = None,
+    window: tuple[float, float] | None = None,
+    pixel_mm: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> PrepareReport:
@@ -81,6 +85,8 @@ def prepare(
       split_slices: where there is one subject only, test on a block of its slices.
       licence: what the data may be used for.
       modality: what the scans are, where files do not say; "CT" means Hounsfield units.
+      window: the HU that black and white of pictures stand for; makes them CT scans.
+      pixel_mm: side of a pixel in mm, of files that do not say.
       seed: which subjects go where.
       progress: called with scans done and scans in all.
 
@@ -88,13 +94,17 @@ def prepare(
       UserError: a bad name, nothing readable, one subject only, or units or modalities mixed.
     """
     _check(name, dims, test, valid)
+    check_window(window)
+    if pixel_mm is not None and not pixel_mm > 0:
+        raise UserError(f"--pixel-mm {pixel_mm:g}: a pixel has a positive size")
     contents = read_folder(Path(folder), modality)
     if not contents.scans:
         raise UserError(
             f"{folder}: none of its files can be read; the first: {contents.problems[0]}"
         )
     parts = _parts(folder, contents.scans, test, valid, split_slices and dims == 2, seed)
-    writer = _Writer(Path(folder), dims, progress, sum(map(len, parts.values())))
+    total = sum(map(len, parts.values()))
+    writer = _Writer(Path(folder), dims, window, pixel_mm, progress, total)
     info = DatasetInfo(
         name=name,
         version=_next_version(name, home),
@@ -175,9 +185,19 @@ def _shards(writer: "_Writer", parts: Sequence[Part]) -> list[Shard]:
 class _Writer:
     """Reads scans as their turn comes and gathers what is learned on the way."""
 
-    def __init__(self, folder: Path, dims: int, progress: Progress | None, total: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dims: int,
+        window: tuple[float, float] | None,
+        pixel_mm: float | None,
+        progress: Progress | None,
+        total: int,
+    ) -> None:
         self._folder = folder if folder.is_dir() else folder.parent
         self._dims = dims
+        self._window = window
+        self._pixel_mm = pixel_mm
         self._progress = progress
         self._total = total
         self._done = 0
@@ -197,7 +217,7 @@ class _Writer:
     def _scan(self, part: Part) -> Iterator[Record]:
         # A function of its own, so that one scan is gone before the next is read.
         try:
-            scan = part.ref.read()
+            scan = self._assume(part.ref.read())
             stack, spacing = images(scan, self._dims)
         except (UserError, OSError) as error:
             self._bad[part.ref.source] = str(error)
@@ -228,6 +248,14 @@ class _Writer:
         del scan
         first, last = round(part.start * len(stack)), round(part.stop * len(stack))
         yield from _slices(stack[first:last], first, about)
+
+    def _assume(self, scan: Scan) -> Scan:
+        """The scan with what the user said of files that do not say it themselves."""
+        if self._window is not None:
+            scan = from_grey(scan, self._window, "CT", "HU")
+        if self._pixel_mm is not None and scan.spacing is None:
+            scan = scan.replace(spacing=(self._pixel_mm,) * len(scan.space))
+        return scan
 
     def _same_kind(self, modality: str, unit: str, source: Path) -> None:
         if self._kind is None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -22,10 +23,16 @@ NEVER_HU = -2000.0
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silences the warnings of file libraries, whose texts may quote patient data."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Silences the warnings and logs of file libraries, whose texts may quote patient data."""
+    pydicom = logging.getLogger("pydicom")
+    level = pydicom.level
+    pydicom.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        pydicom.setLevel(level)
 
 
 def stem(path: Path) -> str:

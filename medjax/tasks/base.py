@@ -62,6 +62,10 @@ class Task:
         """The values shown as black and white in pictures, and the range PSNR refers to."""
         raise NotImplementedError
 
+    def check(self, record: Record) -> None:
+        """Raises UserError where a record's unit or spacing does not serve the task."""
+        raise NotImplementedError
+
     def margin(self, patch: int) -> int:
         """Pixels that `prepare` needs on each side of a patch of that side, and cuts off."""
         raise NotImplementedError

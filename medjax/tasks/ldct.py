@@ -19,9 +19,13 @@ from medjax.physics.ct import (
     DoseModel,
     Filter,
     ParallelBeam,
+    Rays,
+    local_blur,
+    local_noise,
+    ray_angles,
+    ray_sums,
     simulate_low_dose,
 )
-from medjax.physics.ct_local_noise import Rays, local_blur, local_noise, ray_angles, ray_sums
 from medjax.physics.noise_level import noise_level
 from medjax.tasks.base import Case, Record, Task
 
@@ -98,13 +102,16 @@ class LowDoseCT(Task):
             "estimates the level from its input."
         )
 
+    def check(self, record: Record) -> None:
+        _pixel_mm(record)
+
     def margin(self, patch: int) -> int:
         return max(margin(self.augment, (patch, patch)))
 
     def context(self, record: Record, corner: tuple[int, ...], side: int) -> dict[str, np.ndarray]:
-        image, pixel = record["image"], float(record["spacing"][0])
+        image, pixel = record["image"], _pixel_mm(record)
         row, column = (c + (side - 1) / 2 for c in corner)
-        rays = ray_sums(image, pixel, (row, column), ray_angles(PROBES))
+        rays = ray_sums(image, pixel, (row, column), ray_angles(PROBES), width=side)
         return {"line_integrals": rays.integrals, "ray_offsets": rays.offsets_mm}
 
     def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
@@ -119,7 +126,7 @@ class LowDoseCT(Task):
         dose = jnp.exp(jax.random.uniform(choose, (len(image),), minval=low, maxval=high))
         noise = local_noise(
             shake,
-            Rays(raw["line_integrals"], raw["ray_offsets"]),
+            Rays(raw["line_integrals"], raw["ray_offsets"]),  # pyright: ignore[reportArgumentType]
             pixel,
             dose,
             (side - 2 * cut, side - 2 * cut),
@@ -130,12 +137,7 @@ class LowDoseCT(Task):
         return Pair(self.encode(clean + noise), self._scale(clean))
 
     def simulate(self, record: Record, seed: int) -> Case:
-        image, pixel = record["image"], float(record["spacing"][0])
-        if record["unit"] != self.unit:
-            raise UserError(
-                f"case {record['case']}: values are not HU; low-dose CT needs CT scans "
-                "(for files that do not say: medjax data prepare ... --modality CT)"
-            )
+        image, pixel = record["image"], _pixel_mm(record)
         square = max(image.shape)
         pads = [((square - n) // 2, square - n - (square - n) // 2) for n in image.shape]
         wide = np.pad(image, pads, constant_values=AIR)
@@ -169,6 +171,22 @@ class LowDoseCT(Task):
     def _scale(self, hu: Array) -> Array:
         low, high = self.window
         return (hu - low) / (high - low)
+
+
+def _pixel_mm(record: Record) -> float:
+    """The pixel size of a record fit for CT, else a UserError that says what to do."""
+    if record["unit"] != LowDoseCT.unit:
+        raise UserError(
+            f"case {record['case']}: values are not HU; low-dose CT needs CT scans (of files "
+            "that do not say: medjax data prepare ... --modality CT, or --window LOW HIGH)"
+        )
+    pixel = float(record["spacing"][0])
+    if not np.isfinite(pixel):
+        raise UserError(
+            f"case {record['case']}: the size of a pixel is not known; "
+            "say it with medjax data prepare ... --pixel-mm"
+        )
+    return pixel
 
 
 @functools.lru_cache
