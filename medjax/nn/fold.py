@@ -22,6 +22,11 @@ _SPACE = "UVWXYZ"
 def stock(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """XLA's own convolution."""
     space = _SPACE[: x.ndim - 2]
+    if any(p < 0 for pair in geometry.pads for p in pair):
+        # From negative padding XLA's CPU kernels compute wrong numbers (openxla/xla issue 48713).
+        pads = [(0, 0, 0), *((lo, hi, 0) for lo, hi in geometry.pads), (0, 0, 0)]
+        x = lax.pad(x, jnp.zeros((), x.dtype), pads)
+        geometry = replace(geometry, pads=((0, 0),) * len(space))
     return lax.conv_general_dilated(
         x,
         kernel,
