@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from medjax.nn import depthwise
 from medjax.nn.geometry import Geometry
 
 _SPACE = "UVWXYZ"
@@ -42,6 +43,8 @@ def stock(x: Array, kernel: Array, geometry: Geometry) -> Array:
 def forward(x: Array, kernel: Array, geometry: Geometry, into: int) -> Array:
     """Convolve, folding all but the last `into` spatial dimensions away."""
     n = x.ndim - 2
+    if into == 2 and depthwise.is_depthwise(x.shape[-1], geometry):
+        return depthwise.forward(x, kernel, geometry)
     if n <= into:
         return stock(x, kernel, geometry)
     (count,) = geometry.first(1).out_space(x.shape[1:2], kernel.shape[:1])
@@ -180,7 +183,7 @@ def _stride_one(dy: Array, kernel: Array, geometry: Geometry, phases: tuple[_Pha
     steps = [d // gcd(d, s) for d, s in zip(geometry.dilation, geometry.strides, strict=True)]
     ones = (1,) * len(phases)
     plain = replace(geometry, strides=ones, pads=pads, dilation=tuple(steps))
-    return stock(dy, kernel, plain)
+    return forward(dy, kernel, plain, into=2)
 
 
 def _interleaved(parts: list[Array], size: int, axis: int) -> Array:

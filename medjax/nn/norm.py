@@ -63,19 +63,23 @@ class BatchNorm(nn.Module):
             scale = self.param("scale", self.scale_init, shape, self.param_dtype)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, shape, self.param_dtype)
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
         scale = jnp.ones(shape, wide) if scale is None else scale.astype(wide)
         bias = jnp.zeros(shape, wide) if bias is None else bias.astype(wide)
         if stored:
             factor = scale * lax.rsqrt(var.value.astype(wide) + self.epsilon)
             y = (x.astype(wide) - mean.value.astype(wide)) * factor + bias
             return y.astype(self.dtype or x.dtype)
-        y, batch_mean, batch_var = normalised(x.astype(wide), scale, bias, self.epsilon)
+        normal = normalised(x.astype(wide), scale, bias, self.epsilon)
+        y, batch_mean, batch_var = normal  # pyright: ignore[reportGeneralTypeIssues]
         if not self.is_initializing():
-            for kept, new in ((mean, batch_mean), (var, batch_var)):
-                new = lax.stop_gradient(new).astype(kept.value.dtype)
-                kept.value = self.momentum * kept.value + (1 - self.momentum) * new
+            mean.value = self._moved(mean.value, batch_mean)
+            var.value = self._moved(var.value, batch_var)
         return y.astype(self.dtype or x.dtype)
+
+    def _moved(self, stored: Array, new: Array) -> Array:
+        new = lax.stop_gradient(new).astype(stored.dtype)
+        return self.momentum * stored + (1 - self.momentum) * new
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from medjax.nn import depthwise
 from medjax.nn.geometry import Geometry
 
 # Both sides of a block: a core's second-level cache.
@@ -39,6 +40,8 @@ def blocked_weight_gradient(
     groups = geometry.groups
     if groups == 1:
         return _dense(x, dy, geometry, window)
+    if depthwise.is_depthwise(x.shape[-1], geometry):
+        return depthwise.weight_gradient(x, dy, geometry, window)
     split_x = x.reshape(*x.shape[:-1], groups, -1)
     split_dy = dy.reshape(*dy.shape[:-1], groups, -1)
     over_groups = jax.vmap(lambda a, b: _dense(a, b, geometry, window), (-2, -2), -2)

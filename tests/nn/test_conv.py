@@ -162,13 +162,20 @@ def test_folded_convolution_is_lax(n, channels, features, stride):
     )
 
 
-def test_weight_gradient_over_many_blocks():
+@pytest.mark.parametrize("groups", [1, 2, 16])
+def test_weight_gradient_over_many_blocks(groups):
     """Large enough that the walk takes several blocks, with a ragged end."""
-    x, kernel = draw_array(0, (2, 67, 97, 16)), draw_array(1, (3, 3, 16, 8))
+    x, kernel = draw_array(0, (2, 67, 97, 16)), draw_array(1, (3, 3, 16 // groups, 16))
     same_values_and_gradients(
-        conv,
+        lambda x, k: conv(x, k, groups=groups),
         lambda x, k: lax.conv_general_dilated(
-            x, k, (1, 1), "SAME", dimension_numbers=numbers(2), precision="highest"
+            x,
+            k,
+            (1, 1),
+            "SAME",
+            dimension_numbers=numbers(2),
+            feature_group_count=groups,
+            precision="highest",
         ),
         x / 30,
         kernel,
