@@ -202,17 +202,22 @@ def _interleaved(parts: list[Array], size: int, axis: int) -> Array:
 
 
 def _columns(x: Array, walk: _Walk, groups: int) -> Array:
-    """What each tap gathers along dimension 1, zeros outside, side by side in each group."""
-    last = (walk.count - 1) * walk.stride
-    low = max(0, -min(walk.starts))
-    high = max(0, max(walk.starts) + last + 1 - x.shape[1])
-    x = jnp.pad(x, [(0, 0), (low, high), *[(0, 0)] * (x.ndim - 2)])
+    """What each tap gathers along dimension 1, zeros outside, side by side in each group.
+
+    Adding up parts that are padded into their places takes XLA's CPU code half of the time of a
+    concatenation.
+    """
     x = x.reshape(*x.shape[:-1], groups, -1)
-    parts = [
-        lax.slice_in_dim(x, low + start, low + start + last + 1, walk.stride, axis=1)
-        for start in walk.starts
-    ]
-    y = jnp.concatenate(parts, -1)
+    zero, width, taps = jnp.zeros((), x.dtype), x.shape[-1], len(walk.starts)
+    last = (walk.count - 1) * walk.stride
+    between = [(0, 0, 0)] * (x.ndim - 3)
+    y = jnp.zeros((), x.dtype)
+    for tap, start in enumerate(walk.starts):
+        along = (-start, start + last + 1 - x.shape[1], 0)
+        part = lax.pad(x, zero, [(0, 0, 0), along, *between, (0, 0, 0)])
+        part = lax.slice_in_dim(part, 0, last + 1, walk.stride, axis=1)
+        place = (tap * width, (taps - 1 - tap) * width, 0)
+        y = y + lax.pad(part, zero, [(0, 0, 0), (0, 0, 0), *between, place])
     return y.reshape(*y.shape[:-2], -1)
 
 
