@@ -256,14 +256,11 @@ def _judge(folder: Path) -> int:
 def _setting(args: Sequence[str]) -> str:
     from medjax import experiment
 
-    given = next(
-        (
-            a.partition("=")[2] or b
-            for a, b in zip(args, [*args[1:], ""], strict=True)
-            if a.partition("=")[0] == "--setting"
-        ),
-        None,
-    )
+    given = None
+    for i, word in enumerate(args):
+        name, _, value = word.partition("=")
+        if name == "--setting":
+            given = value or " ".join(args[i + 1 : i + 2])
     if given is None:
         import jax
 

@@ -49,8 +49,8 @@ def trained(home: Path) -> Path:
         patch.setenv("MEDJAX_HOME", str(home / "home"))
         patch.chdir(home)
         (home / "tiny.py").write_text(TINY)
-        assert cli.run(["train", "tiny.py", "--run", "run"]) == 0
-    return home / "run"
+        assert cli.run(["train", "tiny.py"]) == 0
+    return home / "runs" / "tiny"
 
 
 def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:

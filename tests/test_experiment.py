@@ -43,9 +43,7 @@ def test_a_users_own_file(tmp_path: Path) -> None:
     ("text", "why"),
     [("cpu = ", "SyntaxError"), ("import nothing_here", "ModuleNotFoundError"), ("", "neither")],
 )
-def test_a_file_that_does_not_run_says_why_in_one_line(
-    tmp_path: Path, text: str, why: str
-) -> None:
+def test_a_file_that_does_not_run_says_why_in_one_line(tmp_path: Path, text: str, why: str) -> None:
     file = tmp_path / "broken.py"
     file.write_text(text)
     with pytest.raises(UserError, match=why) as caught:
