@@ -11,6 +11,7 @@ The `full` setting is for accelerators and was not run.
 
 import dataclasses
 
+from medjax.evaluate import Tiling
 from medjax.experiment import Data, Experiment, Keep, Schedule
 from medjax.losses.config import WindowedL1
 from medjax.methods.config import CGAN
@@ -35,10 +36,9 @@ cpu = dataclasses.replace(
     network=UNetConfig(
         width=16, depth=3, convs_per_level=2, max_width=128, norm="none", full_resolution_blocks=1
     ),
-    method=CGAN(
-        discriminator=PatchGANConfig(width=16, layers=2, norm="none"), ema_decay=0.998
-    ),
+    method=CGAN(discriminator=PatchGANConfig(width=16, layers=2, norm="none"), ema_decay=0.998),
     data=Data(name="ct_samples", patch=64, batch=8),
     schedule=Schedule(steps=1900, peak=1.5e-3, end=1e-5),
+    tiling=Tiling(ensemble=True),
     keep=Keep(save_every=500, log_every=20),
 )

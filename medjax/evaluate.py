@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32
+from jaxtyping import Array, Float, Float32
 
 from medjax.baselines.filters import Baseline, tune
 from medjax.metrics.column import Kind
@@ -27,11 +28,15 @@ class Tiling:
       size: side of a tile in pixels.
       overlap: pixels that neighbouring tiles share; they are blended linearly there.
       batch: tiles restored at once.
+      ensemble: restores each tile in all its mirror images too, upright and turned, and averages
+        (Lim et al., "Enhanced deep residual networks", CVPRW 2017): better, and 8 times the work
+        in 2-D.
     """
 
     size: int = 256
     overlap: int = 32
     batch: int = 4
+    ensemble: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= 2 * self.overlap <= self.size:
@@ -50,6 +55,28 @@ def ramp(size: int, overlap: int) -> Float32[np.ndarray, " size"]:
     """Blending weight along one axis of a tile: rises over the overlap, never 0."""
     rise = (np.arange(size, dtype=np.float32) + 1) / (overlap + 1)
     return np.minimum(1, np.minimum(rise, rise[::-1]))
+
+
+def ensemble(
+    restore: Callable[[Float[Array, "batch *space 1"]], Float[Array, "batch *space 1"]],
+    tiles: Float[Array, "batch *space 1"],
+) -> Float[Array, "batch *space 1"]:
+    """The mean of the restorations of the tiles' mirror images, upright and turned, put back.
+
+    Traceable. The last two axes of space must be equally long, to be exchanged.
+    """
+    dims = tiles.ndim - 2
+    flips = [
+        tuple(axis + 1 for axis in range(dims) if mirrored[axis])
+        for mirrored in itertools.product((False, True), repeat=dims)
+    ]
+    turned = [tiles, jnp.swapaxes(tiles, -3, -2)]
+    shown = jnp.stack([jnp.flip(tile, axes) for tile in turned for axes in flips])
+    restored = jax.lax.map(restore, shown).reshape(2, len(flips), *tiles.shape)
+    back = [
+        sum(jnp.flip(restored[turn, i], axes) for i, axes in enumerate(flips)) for turn in (0, 1)
+    ]
+    return (back[0] + jnp.swapaxes(back[1], -3, -2)) / (2 * len(flips))
 
 
 def restore_tiled(

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float32
 
 from medjax.baselines.filters import standard
 from medjax.data import catalog, pipeline
-from medjax.evaluate import Judged, contenders, judge, restore_tiled, tuned
+from medjax.evaluate import Judged, contenders, ensemble, judge, restore_tiled, tuned
 from medjax.experiment import Experiment, read, to_dict
 from medjax.io.common import atomic
 from medjax.methods.base import Method, Pair
@@ -164,7 +164,10 @@ def open_run(folder: Path) -> Trained:
 
     @jax.jit
     def restore_tiles(state: Any, tiles: Array) -> Array:
-        return task.decode(method.restore(state, task.encode(tiles)))
+        def once(tiles: Array) -> Array:
+            return task.decode(method.restore(state, task.encode(tiles)))
+
+        return ensemble(once, tiles) if experiment.tiling.ensemble else once(tiles)
 
     def restore(image: Float32[np.ndarray, "*space"]) -> Float32[np.ndarray, "*space"]:
         return restore_tiled(

@@ -1,9 +1,12 @@
 import itertools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 
-from medjax.evaluate import Tiling, ramp, restore_tiled, starts
+from medjax.evaluate import Tiling, ensemble, ramp, restore_tiled, starts
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 50, 64, 100, 257])
@@ -58,3 +61,32 @@ def test_the_weight_never_vanishes() -> None:
 def test_too_much_overlap_is_refused() -> None:
     with pytest.raises(ValueError, match="over half"):
         Tiling(size=32, overlap=17)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 6, 1), (1, 4, 6, 6, 1)])
+def test_the_ensemble_averages_what_depends_on_orientation(shape: tuple[int, ...]) -> None:
+    tiles = jnp.asarray(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+    # What treats all directions alike comes through unchanged ...
+    np.testing.assert_allclose(ensemble(jnp.tanh, tiles), jnp.tanh(tiles), atol=1e-6)
+    # ... and a fixed ramp along an axis cancels with its mirror image.
+    ramps = jnp.broadcast_to(jnp.arange(6.0)[:, None] - 2.5, shape)
+    np.testing.assert_allclose(ensemble(lambda x: x + ramps, tiles), tiles, atol=1e-5)
+
+
+def test_every_member_of_the_ensemble_is_put_back_where_it_was() -> None:
+    tiles = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 5, 1)).astype(np.float32))
+    kernel = np.array([[0.0, 1, 0], [2, 3, 4], [0, 5, 6]], np.float32)
+
+    def correlate(x: jax.Array) -> jax.Array:
+        def host(x: np.ndarray) -> np.ndarray:
+            return scipy.ndimage.correlate(np.asarray(x)[0, ..., 0], kernel, mode="constant")[
+                None, ..., None
+            ]
+
+        return jax.pure_callback(host, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    turns = [np.rot90(k, n) for k in (kernel, kernel.T) for n in range(4)]
+    expected = scipy.ndimage.correlate(
+        np.asarray(tiles)[0, ..., 0], np.mean(turns, axis=0), mode="constant"
+    )
+    np.testing.assert_allclose(ensemble(correlate, tiles)[0, ..., 0], expected, atol=1e-5)

@@ -218,3 +218,18 @@ def test_series_and_colour():
     np.testing.assert_allclose(luminance[0], expected, atol=1.01)
     with pytest.raises(UserError, match="--dims 2"):
         convert.images(colour, 3)
+
+
+def test_pictures_become_ct_scans_through_a_stated_window(tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number in range(3):
+        grey = np.full((20, 30), 51 * number, np.uint8)
+        Image.fromarray(grey).save(scans / f"{number}.png")
+    report = prepare(scans, "pictures", tmp_path, window=(-160.0, 240.0), pixel_mm=0.7, test=0.34)
+    assert report.info.unit == "HU" and report.info.modality == "CT"
+    records = [r for split in catalog.load("pictures", tmp_path).splits.values() for r in split]
+    assert sorted(float(r["image"][0, 0]) for r in records) == pytest.approx([-160, -80, 0])
+    assert all(np.allclose(r["spacing"], 0.7) for r in records)
+    with pytest.raises(UserError, match="positive"):
+        prepare(scans, "pictures", tmp_path, pixel_mm=0.0)
