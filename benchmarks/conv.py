@@ -148,20 +148,23 @@ def torch_calls(case: Layer | Net, training: bool, compiled: bool) -> dict[str, 
     return torch_conv.runs(model, case.shape, training, isinstance(case, Layer), compiled)
 
 
-def milliseconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def milliseconds(call: Callable[[], Any], clock: str) -> float:
+    start = CLOCKS[clock]()
     call()
-    return 1e3 * (time.perf_counter() - start)
+    return 1e3 * (CLOCKS[clock]() - start)
 
 
-def measure(calls: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
+def measure(calls: dict[str, Callable], rounds: int, clock: str) -> dict[str, list[float]]:
     """Times by implementation, one a round, after one unmeasured call of each."""
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            times[name].append(milliseconds(call))
+            times[name].append(milliseconds(call, clock))
     return times
 
 
@@ -171,12 +174,13 @@ def row(case: Layer | Net, training: bool, options: argparse.Namespace) -> dict[
     if not options.no_stock:
         calls["stock"] = jax_call(case, stock=True, training=training)
     peers = torch_calls(case, training, options.torch_compile)
-    times = measure(calls | peers, options.rounds)
+    times = measure(calls | peers, options.rounds, options.clock)
     medians = {name: statistics.median(t) for name, t in times.items()}
     layout = min(peers, key=medians.__getitem__) if peers else None
     result: dict[str, Any] = {
         "case": case.name,
         "what": "training" if training else "forward",
+        "clock": options.clock,
         "ours_ms": medians["ours"],
         "stock_ms": medians.get("stock"),
         "torch_ms": medians[layout] if layout else None,
@@ -210,6 +214,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default 5)")
     parser.add_argument("--cases", default="", help="only cases that match this regex")
     parser.add_argument("--what", choices=["forward", "training"], help="only this (default both)")
+    parser.add_argument(
+        "--clock",
+        choices=list(CLOCKS),
+        default="wall",
+        help="wall, or cpu: processor time of all threads, fairer on a busy machine (default wall)",
+    )
     parser.add_argument("--no-stock", action="store_true", help="leave out stock Flax (slow)")
     parser.add_argument("--torch-compile", action="store_true", help="PyTorch by torch.compile")
     parser.add_argument("--out", type=Path, help="write rows as JSON to this file")
@@ -233,7 +243,9 @@ def main() -> None:
                 f"{case.name:44}{found['what']:10}" + "".join(f"{c:>12}" for c in cells), flush=True
             )
     if options.out:
-        options.out.write_text(json.dumps(rows, indent=1))
+        unfinished = options.out.with_name(options.out.name + ".part")
+        unfinished.write_text(json.dumps(rows, indent=1))
+        unfinished.replace(options.out)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,14 @@
 each one's derivatives are the other two. So reverse mode works to any order; forward mode
 (`jax.jvp`) does not pass a `custom_vjp`: there, transpose twice with `jax.vjp`.
 
-Choices, by measurement (medjax/nn/conv.py says which): on CPU everything becomes plain 2-D
-convolutions and matrix products (medjax/nn/fold.py, medjax/nn/weight_gradient.py); elsewhere XLA's
-own convolutions (cuDNN) take 1 to 3 dimensions, and 4 are folded into 3.
+What runs where, by measurement (medjax/nn/conv.py has the numbers):
+
+| product | CPU | elsewhere |
+|---|---|---|
+| forward | XLA's in 1-D and 2-D, others folded into 2-D (fold.py) | XLA's, 4-D folded into 3-D |
+| input gradient | a stride-1 convolution a phase of the stride (fold.py) | its transpose |
+| weight gradient | matrix products over blocks (weight_gradient.py) | its transpose |
+| all, depthwise | shifted products (depthwise.py) | as any other |
 """
 
 from functools import partial
