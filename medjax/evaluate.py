@@ -5,6 +5,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from medjax.baselines.filters import Baseline, tune
+from medjax.errors import UserError
 from medjax.metrics.column import Kind
-from medjax.tasks.base import Case, Record, Task
+from medjax.tasks.base import Case, Record, Task, each_axis
 
 _log = logging.getLogger(__name__)
 # Of a training case, for tuning filters: enough to choose a parameter, in seconds.
@@ -25,22 +27,28 @@ class Tiling:
     """How a large scan is cut for the network.
 
     Attributes:
-      size: side of a tile in pixels.
-      overlap: pixels that neighbouring tiles share; they are blended linearly there.
+      size: samples of a tile along each axis of a scan; one number counts for all axes.
+      overlap: samples that neighbouring tiles share along each axis, or one number; they are
+        blended linearly there.
       batch: tiles restored at once.
       ensemble: restores each tile in all its mirror images too, upright and turned, and averages
         (Lim et al., "Enhanced deep residual networks", CVPRW 2017): better, and 8 times the work
         in 2-D.
     """
 
-    size: int = 256
-    overlap: int = 32
+    size: int | tuple[int, ...] = 256
+    overlap: int | tuple[int, ...] = 32
     batch: int = 4
     ensemble: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= 2 * self.overlap <= self.size:
-            raise ValueError(f"overlap {self.overlap} is over half of the tile size {self.size}")
+        axes = max(len(n) for n in (self.size, self.overlap, (0,)) if isinstance(n, tuple))
+        for size, shared in zip(
+            each_axis(self.size, axes), each_axis(self.overlap, axes), strict=True
+        ):
+            # A tile of one sample has no neighbours to blend with.
+            if size > 1 and not 0 <= 2 * shared <= size:
+                raise UserError(f"tiling.overlap {shared}: must be 0 to half of the tile's {size}")
 
 
 def starts(length: int, size: int, overlap: int) -> list[int]:
@@ -80,7 +88,7 @@ def ensemble(
 
 
 def restore_tiled(
-    restore: Callable[[Float32[np.ndarray, "batch *space 1"]], Array],
+    restore: Callable[[Any], Array],
     image: Float32[np.ndarray, "*space"],
     tiling: Tiling,
 ) -> Float32[np.ndarray, "*space"]:
@@ -88,19 +96,24 @@ def restore_tiled(
 
     Axes shorter than a tile are mirrored up to the tile's size, so `restore` compiles once.
     """
-    pad = [(0, max(0, tiling.size - n)) for n in image.shape]
-    padded = np.pad(image, pad, mode="reflect" if min(image.shape) > 1 else "edge")
-    corners = list(
-        itertools.product(*(starts(n, tiling.size, tiling.overlap) for n in padded.shape))
-    )
+    size = each_axis(tiling.size, image.ndim)
+    shared = each_axis(tiling.overlap, image.ndim)
+    overlap = [min(o, n - 1) for n, o in zip(size, shared, strict=True)]
+    padded = image
+    for axis, (n, whole) in enumerate(zip(size, image.shape, strict=True)):
+        pad = [(0, max(0, n - whole)) if i == axis else (0, 0) for i in range(image.ndim)]
+        padded = np.pad(padded, pad, mode="reflect" if whole > 1 else "edge")
+    corners = list(itertools.product(*map(starts, padded.shape, size, overlap)))
     weight = np.ones((), np.float32)
-    for _ in padded.shape:
-        weight = weight[..., None] * ramp(tiling.size, tiling.overlap)
+    for n, shared in zip(size, overlap, strict=True):
+        weight = weight[..., None] * ramp(n, shared)
     total = np.zeros(padded.shape, np.float32)
     weights = np.zeros(padded.shape, np.float32)
     for first in range(0, len(corners), tiling.batch):
         group = corners[first : first + tiling.batch]
-        places = [tuple(slice(c, c + tiling.size) for c in corner) for corner in group]
+        places = [
+            tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True)) for corner in group
+        ]
         tiles = np.stack([padded[place] for place in places])
         missing = tiling.batch - len(group)
         tiles = np.pad(tiles, [(0, missing)] + [(0, 0)] * image.ndim, mode="edge")

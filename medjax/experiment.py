@@ -30,13 +30,13 @@ class Data:
 
     Attributes:
       name: a dataset of `medjax data list`.
-      patch: side of a training patch in pixels.
+      patch: samples of a training patch along each axis of a scan; one number counts for all.
       batch: patches a training step.
       threads: reader threads.
     """
 
     name: Annotated[str, tyro.conf.arg(aliases=["--data"])] = "ct_samples"
-    patch: int = 64
+    patch: int | tuple[int, ...] = 64
     batch: int = 16
     threads: int = 2
 
@@ -51,6 +51,9 @@ class Schedule:
       end: learning rate at the last step, reached along a cosine.
       warmup: steps of linear rise from 0.
       clip: largest global norm of a gradient; 0 leaves gradients as they are.
+      accumulate: batches whose gradients are averaged before the weights move; a step is still
+        one batch.
+      restart_every: steps after which the cosine starts again at its peak; 0 is one cosine.
     """
 
     steps: int = 10_000
@@ -58,6 +61,14 @@ class Schedule:
     end: float = 2e-6
     warmup: int = 0
     clip: float = 0.0
+    accumulate: int = 1
+    restart_every: int = 0
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise UserError(f"schedule.accumulate {self.accumulate}: must be at least 1")
+        if self.restart_every and self.warmup:
+            raise UserError("schedule: a cosine with restarts has no warm-up; set one of them to 0")
 
 
 @dataclasses.dataclass(frozen=True)

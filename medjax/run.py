@@ -5,7 +5,7 @@ import functools
 import json
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +16,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float32
 
-from medjax.baselines.filters import standard
+from medjax.baselines.filters import named
 from medjax.data import catalog, pipeline
+from medjax.errors import UserError
 from medjax.evaluate import Judged, contenders, ensemble, judge, restore_tiled, tuned
-from medjax.experiment import Experiment, read, to_dict
+from medjax.experiment import Experiment, Schedule, read, to_dict
 from medjax.io.common import atomic
 from medjax.methods.base import Method, Pair
 from medjax.metrics.column import Column, Kind
@@ -28,12 +29,12 @@ from medjax.report.cases import CasePictures
 from medjax.report.html import write_report
 from medjax.report.picture import Window
 from medjax.report.verdict import verdict
-from medjax.tasks.base import Task
+from medjax.tasks.base import Task, each_axis
 from medjax.train import mesh as meshes
 from medjax.train.checkpoint import Checkpoints
 from medjax.train.loop import CHECKPOINTS, FitResult, fit
 from medjax.train.progress import Progress
-from medjax.train.schedule import cosine
+from medjax.train.schedule import cosine, cosine_restarts
 from medjax.train.writers import read_metrics
 
 _log = logging.getLogger(__name__)
@@ -45,11 +46,27 @@ REPORT = "report.html"
 
 def method_of(experiment: Experiment) -> Method:
     """The experiment's network, optimiser, loss and method, put together."""
-    plan = experiment.schedule
-    rate = cosine(plan.steps, peak=plan.peak, end=plan.end, warmup=plan.warmup)
+    optimizer = optimizer_of(experiment.schedule)
+    return experiment.method.build(experiment.network.build(), optimizer, experiment.loss.build())
+
+
+def optimizer_of(plan: Schedule) -> optax.GradientTransformation:
+    """Adam along the schedule; with `accumulate` it moves once every so many batches."""
+    moves = plan.steps // plan.accumulate
+    if plan.restart_every:
+        rate = cosine_restarts(plan.restart_every // plan.accumulate, peak=plan.peak, end=plan.end)
+    else:
+        rate = cosine(moves, peak=plan.peak, end=plan.end, warmup=plan.warmup // plan.accumulate)
     clip = [optax.clip_by_global_norm(plan.clip)] if plan.clip else []
     optimizer = optax.chain(*clip, optax.adam(rate))
-    return experiment.method.build(experiment.network.build(), optimizer, experiment.loss.build())
+    if plan.accumulate == 1:
+        return optimizer
+    return optax.MultiSteps(optimizer, plan.accumulate).gradient_transformation()
+
+
+def fold(x: Array, space: int) -> Array:
+    """`[batch, *leading, *space, channel]` with the leading axes joined to the batch."""
+    return x.reshape(-1, *x.shape[-space - 1 :])
 
 
 def train(experiment: Experiment, folder: Path) -> FitResult:
@@ -63,29 +80,37 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
     task.check(records[0])
     method = method_of(experiment)
     mesh = meshes.make(experiment.devices or None)
-    side = data.patch + 2 * task.margin(data.patch)
-    dims = records[0]["image"].ndim
+    patch = each_axis(data.patch, task.dims)
+    if records[0]["image"].ndim != task.dims:
+        raise UserError(
+            f"dataset {data.name}: its scans have {records[0]['image'].ndim} axes; this experiment "
+            f"takes {task.dims}: medjax data prepare ... --dims {task.dims}"
+        )
+    patch = tuple(p + 2 * m for p, m in zip(patch, task.margin(patch), strict=True))
     batches = pipeline.batches(
         records,
         batch_size=data.batch // jax.process_count(),
-        patch=(side,) * dims,
+        patch=patch,
         seed=experiment.seed,
         shard_index=jax.process_index(),
         shard_count=jax.process_count(),
         threads=data.threads,
-        context=functools.partial(task.context, side=side),
+        context=functools.partial(task.context, patch=patch),
     )
     description = describe(experiment)
     if not any((folder / CHECKPOINTS).glob("[0-9]*")):
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / EXPERIMENT, description)
 
+    def pair(raw: dict[str, Array], key: Array) -> Pair:
+        return Pair(*(fold(x, task.network_dims) for x in task.prepare(raw, key)))
+
     def init(key: Array, raw: dict[str, Array]) -> Any:
-        return method.init(key, task.prepare(raw, key))
+        return method.init(key, pair(raw, key))
 
     def step(state: Any, raw: dict[str, Array], key: Array) -> Any:
         prepare_key, step_key = jax.random.split(key)
-        return method.step(state, task.prepare(raw, prepare_key), step_key)
+        return method.step(state, pair(raw, prepare_key), step_key)
 
     with Progress(shown=("loss", "pixel")) as progress:
         return fit(
@@ -129,29 +154,43 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     }
 
 
+Restore = Callable[[Float32[np.ndarray, "*space"]], Float32[np.ndarray, "*space"]]
+
+
 class Trained(NamedTuple):
     """A run opened for use."""
 
     experiment: Experiment
     step: int
-    restore: Any
+    restore: Restore
+    """`[*space]` in the task's unit to the same, in overlapping tiles."""
+    draw: Callable[[int], Restore] | None
+    """`draw(seed)` restores at random, each seed otherwise, where the method can."""
+    state: Any
 
 
-def open_run(folder: Path) -> Trained:
+def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
     """The newest good checkpoint of a run folder as a function on physical values.
 
-    `restore` maps `[*space]` in the task's unit to the same, in overlapping tiles.
+    Args:
+      folder: that `train` filled.
+      experiment: as it was trained, where its classes are not medjax's own; by default what
+        the folder's experiment.json says.
 
     Raises:
       UserError: the folder is no run, or has no checkpoint that verifies.
     """
-    experiment = read(folder / EXPERIMENT)
+    experiment = experiment or read(folder / EXPERIMENT)
     task, method = experiment.task, method_of(experiment)
-    patch = experiment.data.patch
-    dims = task.dims
-    blank = jnp.zeros((1,) + (patch,) * dims + (1,))
+    blank = jnp.zeros((1, *each_axis(experiment.data.patch, task.dims), 1))
+
+    def encode(x: Array) -> Array:
+        return fold(task.encode(x), task.network_dims)
+
     like = jax.eval_shape(
-        lambda key, x: method.init(key, Pair(task.encode(x), x)), jax.random.key(0), blank
+        lambda key, x: method.init(key, Pair(encode(x), fold(x, task.network_dims))),
+        jax.random.key(0),
+        blank,
     )
     mesh = meshes.make(1)
     like = jax.tree.map(
@@ -162,19 +201,36 @@ def open_run(folder: Path) -> Trained:
     with Checkpoints(folder / CHECKPOINTS, identity=None, read_only=True) as checkpoints:
         found = checkpoints.restore_state("newest", like)
 
+    def decode(folded: Array, tiles: Array) -> Array:
+        return task.decode(folded.reshape(*tiles.shape[:-1], folded.shape[-1]))
+
     @jax.jit
     def restore_tiles(state: Any, tiles: Array) -> Array:
         def once(tiles: Array) -> Array:
-            return task.decode(method.restore(state, task.encode(tiles)))
+            return decode(method.restore(state, encode(tiles)), tiles)
 
         return ensemble(once, tiles) if experiment.tiling.ensemble else once(tiles)
 
-    def restore(image: Float32[np.ndarray, "*space"]) -> Float32[np.ndarray, "*space"]:
-        return restore_tiled(
-            lambda tiles: restore_tiles(found.state, tiles), image, experiment.tiling
-        )
+    @jax.jit
+    def draw_tiles(state: Any, tiles: Array, key: Array) -> Array:
+        assert method.draw is not None
+        return decode(method.draw(state, encode(tiles), key), tiles)
 
-    return Trained(experiment, found.step, restore)
+    def tiled(restore: Callable[[Array], Array]) -> Restore:
+        return lambda image: restore_tiled(restore, image, experiment.tiling)
+
+    def draw(seed: int) -> Restore:
+        key = jax.random.key(seed)
+        # One key for all tiles: where they overlap they then show the same draw more nearly.
+        return tiled(lambda tiles: draw_tiles(found.state, tiles, key))
+
+    return Trained(
+        experiment,
+        found.step,
+        tiled(lambda tiles: restore_tiles(found.state, tiles)),
+        None if method.draw is None else draw,
+        found.state,
+    )
 
 
 def write_pace(folder: Path, result: FitResult) -> None:
@@ -206,7 +262,9 @@ def evaluate(folder: Path, run: Trained) -> tables.Results:
     held_out = dataset.split("test")
     # Other noise than any the training or the tuning saw.
     seed = experiment.seed + 1_000_000
-    filters = tuned(standard(task.display), task, dataset.split("train")[:2], seed + 500_000)
+    filters = tuned(
+        named(task.filters, task.display), task, dataset.split("train")[:2], seed + 500_000
+    )
     network = experiment.method.label
     rows = contenders(task, filters, (network, run.restore))
     judged = tuple(judge(task, held_out, rows, seed))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from medjax.errors import UserError
 from medjax.evaluate import Tiling, ensemble, ramp, restore_tiled, starts
 
 
@@ -59,8 +60,23 @@ def test_the_weight_never_vanishes() -> None:
 
 
 def test_too_much_overlap_is_refused() -> None:
-    with pytest.raises(ValueError, match="over half"):
+    with pytest.raises(UserError, match="0 to half"):
         Tiling(size=32, overlap=17)
+
+
+def test_tiles_may_differ_along_the_axes_and_hold_single_slices() -> None:
+    image = np.random.default_rng(0).normal(size=(5, 40, 33)).astype(np.float32)
+    shapes = set()
+
+    def restore(tiles: np.ndarray) -> np.ndarray:
+        shapes.add(tiles.shape)
+        return 2 * tiles
+
+    tiled = restore_tiled(restore, image, Tiling(size=(1, 16, 32), overlap=4, batch=2))
+    assert shapes == {(2, 1, 16, 32, 1)}
+    np.testing.assert_allclose(tiled, 2 * image, atol=1e-6)
+    with pytest.raises(UserError, match="one for each of 3 axes"):
+        restore_tiled(restore, image, Tiling(size=(16, 32), overlap=4))
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 6, 1), (1, 4, 6, 6, 1)])

@@ -73,49 +73,62 @@ class Baseline:
         return dataclasses.replace(self, parameters={**self.parameters, **parameters})
 
 
-def standard(window: tuple[float, float] = SOFT_TISSUE) -> tuple[Baseline, ...]:
-    """The filters in everyday use, with textbook parameters and the grids to tune them on.
+Window = tuple[float, float]
+STRENGTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 
-    Args:
-      window: lowest and highest HU between which histogram equalisation and CLAHE act (their
-        output is clipped to it); the noise filters see all HU and ignore it.
-    """
+
+def _ends(window: Window) -> dict[str, float]:
     low, high = window
     if not low < high:
         raise ValueError(f"window must rise, got {window}")
-    ends = {"low": float(low), "high": float(high)}
-    strengths = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-    return (
-        Baseline("histogram equalisation", equalise, ends),
-        Baseline(
-            "CLAHE",
-            clahe,
-            {**ends, "clip_limit": 0.01, "tiles": 8},
-            {"clip_limit": (0.001, 0.002, 0.005, 0.01, 0.03), "tiles": (4, 8, 16)},
-        ),
-        Baseline("median 3", median, {"size": 3}),
-        Baseline("median 5", median, {"size": 5}),
-        Baseline(
-            "bilateral",
-            bilateral,
-            {"strength": 2.0, "radius": 1.5},
-            {"strength": (1.0, 2.0, 3.0, 5.0), "radius": (1.0, 1.5, 2.5, 4.0)},
-            dimensions=(2,),
-        ),
-        Baseline("TV", total_variation, {"strength": 1.0}, {"strength": strengths}),
-        Baseline(
-            "NLM",
-            nonlocal_means,
-            {"strength": 0.8, "patch": 5, "reach": 6},
-            {"strength": (0.4, 0.6, 0.8, 1.0, 1.5, 2.0), "patch": (3, 5, 7, 9)},
-        ),
-        Baseline(
-            "wavelet",
-            wavelet,
-            {"strength": 0.5, "rule": "VisuShrink", "spins": 2},
-            {"strength": (0.25, 0.5, *strengths[2:]), "rule": ("BayesShrink", "VisuShrink")},
-        ),
-    )
+    return {"low": float(low), "high": float(high)}
+
+
+# What makes each filter for a display window: histogram equalisation and CLAHE act between its
+# ends and clip to them; the noise filters see all values and ignore it.
+FILTERS: Mapping[str, Callable[[Window], Baseline]] = {
+    "histogram equalisation": lambda window: Baseline(
+        "histogram equalisation", equalise, _ends(window)
+    ),
+    "CLAHE": lambda window: Baseline(
+        "CLAHE",
+        clahe,
+        {**_ends(window), "clip_limit": 0.01, "tiles": 8},
+        {"clip_limit": (0.001, 0.002, 0.005, 0.01, 0.03), "tiles": (4, 8, 16)},
+    ),
+    "median 3": lambda _: Baseline("median 3", median, {"size": 3}),
+    "median 5": lambda _: Baseline("median 5", median, {"size": 5}),
+    "bilateral": lambda _: Baseline(
+        "bilateral",
+        bilateral,
+        {"strength": 2.0, "radius": 1.5},
+        {"strength": (1.0, 2.0, 3.0, 5.0), "radius": (1.0, 1.5, 2.5, 4.0)},
+        dimensions=(2,),
+    ),
+    "TV": lambda _: Baseline("TV", total_variation, {"strength": 1.0}, {"strength": STRENGTHS}),
+    "NLM": lambda _: Baseline(
+        "NLM",
+        nonlocal_means,
+        {"strength": 0.8, "patch": 5, "reach": 6},
+        {"strength": (0.4, 0.6, 0.8, 1.0, 1.5, 2.0), "patch": (3, 5, 7, 9)},
+    ),
+    "wavelet": lambda _: Baseline(
+        "wavelet",
+        wavelet,
+        {"strength": 0.5, "rule": "VisuShrink", "spins": 2},
+        {"strength": (0.25, 0.5, *STRENGTHS[2:]), "rule": ("BayesShrink", "VisuShrink")},
+    ),
+}
+
+
+def named(names: Sequence[str], window: Window = SOFT_TISSUE) -> tuple[Baseline, ...]:
+    """The filters of these names, with textbook parameters and the grids to tune them on.
+
+    Args:
+      names: keys of `FILTERS`.
+      window: lowest and highest value that are shown.
+    """
+    return tuple(FILTERS[name](window) for name in names)
 
 
 def tune(

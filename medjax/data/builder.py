@@ -25,8 +25,8 @@ class Record(TypedDict):
     """One example on disk.
 
     Attributes:
-      image: [*space] in `unit`; [y, x] or [z, y, x].
-      spacing: [n] millimetres along the axes of `image`; NaN where unknown.
+      image: [*space] in `unit`; [y, x], [z, y, x] or [t, z, y, x].
+      spacing: [n] millimetres, for t seconds, along the axes of `image`; NaN where unknown.
       case: which scan, without patient data.
       subject: anonymous key of whoever was scanned.
       modality: DICOM's modality code.
@@ -54,7 +54,7 @@ class DatasetInfo:
       source: where the data come from.
       modality: DICOM's modality code.
       unit: of the intensities, "HU" or "".
-      dims: 2, a record a slice; 3, a record a volume.
+      dims: 2, a record a slice; 3, a volume; 4, a series of volumes.
       counts: records in each split.
       subjects: different subjects in each split.
       bytes: size on disk.

@@ -14,7 +14,11 @@ from medjax.data.builder import (
     read_info,
     versions,
 )
+from medjax.data.recipes import Recipe
 from medjax.errors import UserError
+
+# One a line: bundled with a dependency, or made from the folder that MEDJAX_DATA names.
+RECIPES: tuple[Recipe, ...] = (samples.RECIPE,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +49,15 @@ class Dataset:
 
 
 def load(name: str, home: Path | None = None) -> Dataset:
-    """Opens the newest version of a dataset; prepares the bundled one if it is not there yet.
+    """Opens the newest version of a dataset; makes one that has a recipe if it is not there yet.
 
     Raises:
-      UserError: no dataset has that name (the nearest one is named), or pydicom-data is missing.
+      UserError: no dataset has that name (the nearest one is named), or a recipe's source is
+        missing.
     """
-    if name == samples.NAME:
-        ensure_samples(home)
+    for recipe in RECIPES:
+        if recipe.info.name == name:
+            recipe.prepare(home)
     found = versions(name, home)
     if not found:
         raise UserError(_unknown(name, home))
@@ -59,31 +65,15 @@ def load(name: str, home: Path | None = None) -> Dataset:
     return Dataset(name, open_splits(found[-1]), info)
 
 
-def ensure_samples(home: Path | None = None) -> None:
-    """Prepares "ct_samples" in its current version unless that is done already."""
-
-    def ready() -> bool:
-        return any(f.name == samples.INFO.version for f in versions(samples.NAME, home))
-
-    if ready():
-        return
-    try:
-        samples.prepare_samples(home)
-    except OSError:
-        # Another process of the same run may have been first to put the folder in place.
-        if not ready():
-            raise
-
-
 def available(home: Path | None = None) -> tuple[DatasetInfo, ...]:
-    """What `load` can open: every prepared dataset, newest versions, and the bundled samples.
+    """What `load` can open: every prepared dataset, newest versions, and the recipes.
 
-    The samples are listed, with empty counts, even before their first use prepares them.
+    Recipes are listed, with empty counts, even before their first use makes them.
     """
     root = datasets_folder(home)
     names = sorted(f.name for f in root.iterdir() if f.is_dir()) if root.is_dir() else []
     found = {name: read_info(versions(name, home)[-1]) for name in names if versions(name, home)}
-    return tuple({samples.NAME: samples.INFO, **found}.values())
+    return tuple({**{r.info.name: r.info for r in RECIPES}, **found}.values())
 
 
 def _unknown(name: str, home: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""From a scan to what a dataset holds: float32 images of two or three axes, all values real."""
+"""From a scan to what a dataset holds: float32 images of two to four axes, all values real."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,17 +14,24 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 def images(
     scan: Scan, dims: int
 ) -> tuple[Float32[np.ndarray, "count *space"], Float32[np.ndarray, " dims"]]:
-    """The slices (`dims=2`) or volumes (`dims=3`) of a scan and their spacing in mm.
+    """The slices (`dims=2`), volumes (3) or series (4) of a scan and their spacing.
 
     Padding and values that are not numbers are filled as in `fill_invalid`, colour becomes
-    luminance, and every frame of a series counts by itself. Unknown spacing is NaN.
+    luminance, and below `dims=4` every frame of a series counts by itself. Spacing is in mm, of
+    the time axis in seconds; NaN where unknown.
 
     Raises:
-      UserError: no valid value, or `dims=3` and the scan is no volume.
+      UserError: no valid value, `dims=3` and the scan is no volume, or `dims=4` and no series.
     """
     if dims == 3 and scan.space != "zyx":
         raise UserError(f"{scan.source}: a 2-D image among volumes; left out, use --dims 2 for it")
+    if dims == 4 and scan.axes.rstrip("c") != "tzyx":
+        raise UserError(f"{scan.source}: no series of volumes; left out, use --dims 2 or 3 for it")
     array = fill_invalid(scan)
+    if dims == 4:
+        space = scan.spacing or (np.nan,) * 3
+        step = np.nan if scan.time_step is None else scan.time_step
+        return array[None], np.asarray((step, *space), np.float32)
     stack = array.reshape(-1, *array.shape[array.ndim - dims :])
     if scan.spacing is None:
         return stack, np.full(dims, np.nan, np.float32)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from medjax.data import samples
 from medjax.data.builder import DatasetInfo, Record, Shard, datasets_folder, versions, write_dataset
+from medjax.data.catalog import RECIPES
 from medjax.data.convert import images
 from medjax.errors import UserError
 from medjax.io import ScanRef, read_folder
@@ -79,7 +79,7 @@ def prepare(
       folder: of DICOM, NIfTI, PNG, JPEG, TIFF or NumPy files, in any depth.
       name: small letters, digits and underscores. An existing name gets a new major version.
       home: see `datasets_folder`.
-      dims: 2, each slice is a record; 3, each volume is.
+      dims: 2, each slice is a record; 3, each volume; 4, each series of volumes.
       test: share of the subjects that is kept for testing, at least one.
       valid: share of the subjects to choose checkpoints by; 0 makes no such split.
       split_slices: where there is one subject only, test on a block of its slices.
@@ -122,7 +122,9 @@ def prepare(
             f"{datasets_folder(home)}: cannot write the dataset: {error.strerror or error}"
         ) from error
     problems = (*contents.problems, *writer.problems())
-    return PrepareReport(info, problems, f"medjax train quickstart --data {name}")
+    fits = dims == 2 and info.unit == "HU"
+    train = f"medjax train quickstart --data {name}" if fits else "medjax list"
+    return PrepareReport(info, problems, train)
 
 
 def split_subjects(
@@ -302,9 +304,9 @@ def _next_version(name: str, home: Path | None) -> str:
 def _check(name: str, dims: int, test: float, valid: float) -> None:
     if not NAME.fullmatch(name):
         raise UserError(f"--name {name!r}: use small letters, digits and _, starting with a letter")
-    if name == samples.NAME:
+    if any(r.info.name == name and not r.local for r in RECIPES):
         raise UserError(f"--name {name}: that is the bundled dataset's; choose another")
-    if dims not in (2, 3):
-        raise UserError(f"--dims {dims}: 2 makes a record a slice, 3 a record a volume")
+    if dims not in (2, 3, 4):
+        raise UserError(f"--dims {dims}: 2 makes a record a slice, 3 a volume, 4 a series")
     if not (0 <= test < 1 and 0 <= valid < 1 and test + valid < 1):
         raise UserError(f"--test {test} --valid {valid}: shares of 1 that leave something to train")

@@ -5,14 +5,15 @@ Each slice is from another patient, and no file is in two splits: what a network
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydicom.data import get_testdata_file
 
-from medjax.data.builder import DatasetInfo, Record, write_dataset
+from medjax.data.builder import DatasetInfo, Record, Shard
 from medjax.data.convert import fill_invalid
+from medjax.data.recipes import Recipe
 from medjax.errors import UserError
 from medjax.io import read_scan
 from medjax.scan import Scan
@@ -62,12 +63,7 @@ def sample_file(name: str) -> Path:
     return Path(str(found))
 
 
-def prepare_samples(home: Path | None = None) -> DatasetInfo:
-    """Writes "ct_samples": splits train (2 slices), valid, test and extra (1 each).
-
-    Raises:
-      UserError: pydicom-data is not installed.
-    """
+def _shards() -> Mapping[str, Sequence[Shard]]:
     files = {sample: sample_file(sample.file) for sample in SAMPLES}
 
     def shard(split: str) -> Iterator[Record]:
@@ -76,7 +72,7 @@ def prepare_samples(home: Path | None = None) -> DatasetInfo:
                 yield _record(sample, read_scan(file))
 
     names = dict.fromkeys(sample.split for sample in SAMPLES)
-    return write_dataset(INFO, {name: [lambda name=name: shard(name)] for name in names}, home)
+    return {name: [lambda name=name: shard(name)] for name in names}
 
 
 def _record(sample: Sample, scan: Scan) -> Record:
@@ -89,3 +85,6 @@ def _record(sample: Sample, scan: Scan) -> Record:
         "unit": "HU",
         "index": 0,
     }
+
+
+RECIPE = Recipe(INFO, _shards)

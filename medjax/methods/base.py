@@ -42,6 +42,8 @@ class Method(NamedTuple):
     """`step(state, batch, key) -> (state, metrics)`; metrics are float32 scalars."""
     restore: Callable[[Any, Float[Array, "batch *space d"]], Float[Array, "batch *space c"]]
     """`restore(state, degraded) -> restored` with the averaged weights in evaluation mode."""
+    draw: Callable[[Any, Array, Key[Array, ""]], Float[Array, "batch *space c"]] | None = None
+    """`draw(state, degraded, key) -> restored`: one of many restorations that fit the input."""
 
 
 class Learner(struct.PyTreeNode):

@@ -1,16 +1,31 @@
 """Task: what went wrong with a scan, how a network sees it, how a restoration is judged."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Array, Float, Float32, PRNGKeyArray
 
+from medjax.errors import UserError
 from medjax.methods.base import Pair
 from medjax.metrics.column import Column
 
 Record = Mapping[str, Any]
+
+
+def each_axis(numbers: int | Sequence[int], axes: int) -> tuple[int, ...]:
+    """One number for each axis: those given, or the one given for all.
+
+    Raises:
+      UserError: neither one number nor one an axis.
+    """
+    if isinstance(numbers, int):
+        return (numbers,) * axes
+    if len(numbers) != axes:
+        said = " ".join(map(str, numbers))
+        raise UserError(f"patch or tile {said}: give one number, or one for each of {axes} axes")
+    return tuple(numbers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +53,15 @@ class Task:
     """Base of all tasks; a subclass is a frozen dataclass of the task's settings.
 
     `prepare`, `encode` and `decode` are traced by JAX; the others run on the host.
+
+    Attributes:
+      dims: axes of a record: 2 [y, x], 3 [z, y, x] or 4 [t, z, y, x].
+      unit: of the values of scans, e.g. "HU"; "" for arbitrary intensities.
+      background: value of what lies outside a scan.
+      degraded_name: the row of the untouched input in tables.
+      reference_name: the row of the reference.
+      columns: of the table of results.
+      filters: names in `medjax.baselines.filters.FILTERS` of what people use today.
     """
 
     dims: ClassVar[int]
@@ -46,6 +70,12 @@ class Task:
     degraded_name: ClassVar[str]
     reference_name: ClassVar[str]
     columns: ClassVar[tuple[Column, ...]]
+    filters: ClassVar[tuple[str, ...]]
+
+    @property
+    def network_dims(self) -> int:
+        """Axes of space that the network sees at once; those before them join the batch."""
+        return self.dims
 
     @property
     def title(self) -> str:
@@ -66,13 +96,18 @@ class Task:
         """Raises UserError where a record's unit or spacing does not serve the task."""
         raise NotImplementedError
 
-    def margin(self, patch: int) -> int:
-        """Pixels that `prepare` needs on each side of a patch of that side, and cuts off."""
-        raise NotImplementedError
+    def margin(self, patch: tuple[int, ...]) -> tuple[int, ...]:
+        """Samples that `prepare` needs on each side of a patch, along each axis, and cuts off."""
+        return (0,) * len(patch)
 
-    def context(self, record: Record, corner: tuple[int, ...], side: int) -> dict[str, np.ndarray]:
-        """What `prepare` must know of the whole scan that the patch at `corner` cannot tell."""
-        raise NotImplementedError
+    def context(
+        self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
+    ) -> dict[str, np.ndarray]:
+        """What `prepare` must know of the whole scan that the patch at `corner` cannot tell.
+
+        The patch includes its margins. Must be the same every time for the same arguments.
+        """
+        return {}
 
     def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
         """Augments and degrades a batch of clean patches: the training pair, encoded."""

@@ -74,6 +74,16 @@ class LowDoseCT(Task):
         Column("noise_hu", "noise std", "HU", "reference", 2),
         Column("edge_mm", "edge 10-90 %", "mm", "reference", 2),
     )
+    filters: ClassVar[tuple[str, ...]] = (
+        "histogram equalisation",
+        "CLAHE",
+        "median 3",
+        "median 5",
+        "bilateral",
+        "TV",
+        "NLM",
+        "wavelet",
+    )
 
     def __post_init__(self) -> None:
         low, high = self.train_dose
@@ -105,11 +115,15 @@ class LowDoseCT(Task):
     def check(self, record: Record) -> None:
         _pixel_mm(record)
 
-    def margin(self, patch: int) -> int:
-        return max(margin(self.augment, (patch, patch)))
+    def margin(self, patch: tuple[int, ...]) -> tuple[int, ...]:
+        if patch[0] != patch[1]:
+            raise UserError(f"data.patch {patch[0]} {patch[1]}: low-dose CT takes square patches")
+        return (max(margin(self.augment, patch)),) * 2
 
-    def context(self, record: Record, corner: tuple[int, ...], side: int) -> dict[str, np.ndarray]:
-        image, pixel = record["image"], _pixel_mm(record)
+    def context(
+        self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
+    ) -> dict[str, np.ndarray]:
+        image, pixel, side = record["image"], _pixel_mm(record), patch[0]
         row, column = (c + (side - 1) / 2 for c in corner)
         rays = ray_sums(image, pixel, (row, column), ray_angles(PROBES), width=side)
         return {"line_integrals": rays.integrals, "ray_offsets": rays.offsets_mm}
@@ -192,7 +206,7 @@ def _pixel_mm(record: Record) -> float:
 @functools.lru_cache
 def _margin_of(task: LowDoseCT, side: int) -> int:
     """The margin of the patches that come with `side` pixels, margins included."""
-    return next(m for m in range(side // 2) if task.margin(side - 2 * m) == m)
+    return next(m for m in range(side // 2) if task.margin((side - 2 * m,) * 2)[0] == m)
 
 
 @functools.lru_cache

@@ -70,7 +70,8 @@ def test_unknown_name_suggests_the_nearest(home):
 
 
 def test_available_before_first_use_and_newest_version(tmp_path):
-    assert [info.name for info in catalog.available(tmp_path)] == ["ct_samples"]
+    names = [info.name for info in catalog.available(tmp_path)]
+    assert names == [recipe.info.name for recipe in catalog.RECIPES]
     record = {
         "image": np.zeros((2, 2), np.float32),
         "spacing": np.ones(2, np.float32),

@@ -37,12 +37,12 @@ def test_training_noise_is_as_strong_as_the_scanners() -> None:
     case = task.simulate(scan, 0)
     middle = (slice(80, 112), slice(80, 112))
     expected = np.std((case.degraded - case.reference)[middle])
-    margin = task.margin(32)
+    margin = task.margin((32, 32))[0]
     side = 32 + 2 * margin
     corner = (80 - margin, 80 - margin)
     patch = scan["image"][corner[0] : corner[0] + side, corner[1] : corner[1] + side]
     raw = {"image": patch[..., None], "spacing": scan["spacing"]}
-    raw |= task.context(scan, corner, side)
+    raw |= task.context(scan, corner, (side, side))
     batch = {k: jnp.asarray(np.stack([v] * 16)) for k, v in raw.items()}
     pair = jax.jit(task.prepare)(batch, jax.random.key(0))
     assert pair.degraded.shape == (16, 32, 32, 2) and pair.clean.shape == (16, 32, 32, 1)
@@ -55,8 +55,8 @@ def test_training_noise_is_as_strong_as_the_scanners() -> None:
 
 def test_noise_differs_between_steps_and_not_within_one() -> None:
     task = dataclasses.replace(LowDoseCT(), views=90, augment=STILL)
-    side = 32 + 2 * task.margin(32)
-    context = functools.partial(task.context, side=side)
+    side = 32 + 2 * task.margin((32, 32))[0]
+    context = functools.partial(task.context, patch=(side, side))
     batches = pipeline.batches(
         [record(body())], batch_size=4, patch=(side, side), seed=0, context=context
     )

@@ -1,0 +1,67 @@
+"""What every command shares: options in, one clear line on bad ones, progress on the screen."""
+
+import contextlib
+import dataclasses
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from medjax.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """Lists what there is; takes no options."""
+
+
+def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T:
+    """tyro's parser with its boxed errors cut to one line.
+
+    Raises:
+      UserError: the arguments do not fit; the nearest option is offered.
+    """
+    shown = io.StringIO()
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(shown):
+            return tyro.cli(
+                kind, args=list(args), prog=prog, config=(tyro.conf.AvoidSubcommands,), **options
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    raise UserError(f"{_one_line(shown.getvalue())}; {prog} --help lists all options")
+
+
+def _one_line(boxed: str) -> str:
+    lines = [re.sub(r"[│╭╮╰╯]", " ", line).strip() for line in boxed.splitlines()]
+    lines = [line for line in lines if line and not re.fullmatch(r"[─ ].*─|─+", line)]
+    said: list[str] = []
+    for line in lines:
+        if line.startswith(("Perhaps you meant", "Argument helptext", "For full helptext")):
+            break
+        said.append(line)
+    near = next((n for n in lines[len(said) + 1 :] if n.startswith("--")), None)
+    offered = f"; did you mean {near.split(',')[0]}?" if near and "Perhaps" in boxed else ""
+    return " ".join(said).rstrip(".") + offered
+
+
+@contextlib.contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar with the estimated end on standard error."""
+    with Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)

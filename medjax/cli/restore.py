@@ -1,0 +1,60 @@
+"""medjax restore: a trained run on files of the user's own."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from medjax.cli.common import bar, parse
+from medjax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Restore:
+    """Restores scans with a trained run. Geometry, units and identity are kept.
+
+    DICOM results are marked DERIVED with new instance UIDs; the input is never touched.
+
+    Attributes:
+      run: a run folder that train made.
+      input: a DICOM file or a folder with one series, NIfTI, PNG, TIFF or npz.
+      output: the file (or, for a DICOM folder, the folder) to write; must not exist yet.
+      modality: of files that do not say (NIfTI, npz): CT means that values are HU.
+      window: the values that a picture's black and white stand for, e.g. -160 240 (HU): of the
+        input if that is a picture, else of the output.
+    """
+
+    run: tyro.conf.Positional[Path]
+    input: tyro.conf.Positional[Path]
+    output: tyro.conf.Positional[Path]
+    modality: str | None = None
+    window: tuple[float, float] | None = None
+
+
+def run(args: Sequence[str]) -> int:
+    from medjax import run as runs
+    from medjax.restore import restore_file
+
+    chosen = parse(Restore, args, "medjax restore")
+    if not chosen.input.exists():
+        raise UserError(f"{chosen.input}: no such file or folder; check the path")
+    trained = runs.open_run(chosen.run)
+    with bar("restoring") as progress:
+        written = restore_file(
+            trained.restore,
+            trained.experiment.task,
+            chosen.input,
+            chosen.output,
+            description=f"{trained.experiment.method.label} {trained.experiment.name}",
+            modality=chosen.modality,
+            window=chosen.window,
+            progress=progress,
+        )
+    sys.stdout.write(
+        f"wrote {chosen.output} ({len(written)} {'file' if len(written) == 1 else 'files'})\n"
+        "A restored image can mislead: research use only, not for diagnosis.\n"
+        "next: compare it with the input in your viewer, at the same window\n"
+    )
+    return 0

@@ -1,0 +1,75 @@
+"""medjax train: an experiment from its data to a table of held-out results."""
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from medjax.cli.common import parse
+from medjax.cli.evaluate import judge
+from medjax.errors import UserError
+
+
+def run(args: Sequence[str]) -> int:
+    from medjax import experiment
+    from medjax import run as runs
+
+    if not args or args[0] in ("-h", "--help"):
+        sys.stdout.write(
+            "usage: medjax train EXPERIMENT [--run FOLDER] [--setting cpu|full] [--FIELD VALUE]\n\n"
+            "EXPERIMENT is a name of `medjax list` or a path to a Python file. To see every field\n"
+            "with its unit and default: medjax train EXPERIMENT --help\n"
+        )
+        return 0
+    path = experiment.find(args[0])
+    setting = _setting(args[1:])
+
+    @dataclasses.dataclass(frozen=True)
+    class Train:
+        """Trains an experiment, evaluates it on held-out scans and writes a report.
+
+        A run that was stopped goes on from its last checkpoint when the same command is given.
+
+        Attributes:
+          run: folder for everything the run writes; runs/EXPERIMENT if not given.
+          setting: cpu (minutes on 2 cores) or full (accelerators); if not given, what fits.
+        """
+
+        what: Annotated[experiment.Experiment, tyro.conf.arg(name="")]
+        run: Path | None = None
+        setting: str | None = None
+
+    default = Train(experiment.load(path, setting), setting=setting)
+    chosen = parse(Train, args[1:], f"medjax train {args[0]}", default)
+    folder = chosen.run or Path("runs") / chosen.what.name
+    result = runs.train(chosen.what, folder)
+    if result.interrupted:
+        sys.stdout.write(
+            f"stopped after step {result.step} of {chosen.what.schedule.steps}; all is saved in "
+            f"{folder}\nnext, to go on: {shlex.join(['medjax', 'train', *args])}\n"
+        )
+        return 0
+    if result.step_seconds is not None:
+        runs.write_pace(folder, result)
+    return judge(folder, chosen.what)
+
+
+def _setting(args: Sequence[str]) -> str:
+    from medjax import experiment
+
+    given = None
+    for i, word in enumerate(args):
+        name, _, value = word.partition("=")
+        if name == "--setting":
+            given = value or " ".join(args[i + 1 : i + 2])
+    if given is None:
+        import jax
+
+        return "cpu" if jax.default_backend() == "cpu" else "full"
+    if given not in experiment.SETTINGS:
+        raise UserError(f"--setting {given}: must be one of {', '.join(experiment.SETTINGS)}")
+    return given
