@@ -107,7 +107,8 @@ class LowDoseCT(Task):
         low, high = self.window
         return (
             f"PSNR and SSIM in the window [{low:g}, {high:g}] HU (data range {high - low:g} HU); "
-            f"RMSE over all HU; noise in flat tissue; {self.views} views, {self.filter} filter. "
+            f"RMSE over all HU (histogram equalisation and CLAHE clip to the window); noise in "
+            f"flat tissue; {self.views} views, {self.filter} filter. "
             "Filters know the true noise level and are tuned on the training slices; the network "
             "estimates the level from its input."
         )
