@@ -82,6 +82,7 @@ def restore_array(
     out = np.empty_like(scan.array)
     count = int(np.prod(leading))
     for number, index in enumerate(np.ndindex(*leading), 1):
-        out[index] = restore(np.ascontiguousarray(array[index], np.float32))
+        values, undo = task.normalise(np.ascontiguousarray(array[index], np.float32))
+        out[index] = undo(restore(values))
         progress(number, count)
     return out if scan.valid is None else np.where(scan.valid, out, scan.array)

@@ -1,7 +1,7 @@
 """Task: what went wrong with a scan, how a network sees it, how a restoration is judged."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -108,6 +108,18 @@ class Task:
         The patch includes its margins. Must be the same every time for the same arguments.
         """
         return {}
+
+    def normalise(
+        self, scan: Float32[np.ndarray, "*space"]
+    ) -> tuple[
+        Float32[np.ndarray, "*space"],
+        Callable[[Float32[np.ndarray, "*space"]], Float32[np.ndarray, "*space"]],
+    ]:
+        """A whole scan in the values that `encode` takes, and what turns a restoration back.
+
+        For scans whose unit does not fix the scale of their values; here both are the identity.
+        """
+        return scan, lambda restored: restored
 
     def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
         """Augments and degrades a batch of clean patches: the training pair, encoded."""

@@ -1,0 +1,207 @@
+"""MRI motion: the head moves while k-space is filled; the reference is the head at rest."""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, PRNGKeyArray
+
+from medjax.data.memory import ArrayCache
+from medjax.errors import UserError
+from medjax.methods.base import Pair
+from medjax.metrics.column import Column
+from medjax.metrics.mri import bright_level, ghost_level, head_mask, relative_mae
+from medjax.metrics.quality import psnr, ssim
+from medjax.physics.mri import MotionModel, corrupt, draw_poses, rician
+from medjax.tasks.base import Case, Record, Task
+
+# Corrupted volumes kept for training: 500 of 96 x 112 x 96.
+CACHE_BYTES = 2 * 1024**3
+_corrupt = jax.jit(corrupt, static_argnums=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class MRIMotion(Task):
+    """Undo rigid motion between the segments of a 3-D Cartesian scan.
+
+    Every volume is divided by the brightness of its tissue, so 1 is bright tissue. Motion acts
+    on whole volumes, so patches are cut from whole volumes that were corrupted before, `draws`
+    of each training volume, made when first asked for and kept in memory. Fresh at every step
+    are noise, mirror images and brightness.
+
+    Attributes:
+      motion: of the held-out scans; their noise is `noise`.
+      severity: in training, both standard deviations of the motion are multiplied by a number
+        uniform in this range.
+      noise: standard deviation of the Rician noise, as a fraction of bright tissue.
+      phase_axis: axis of phase encoding of [z, y, x].
+      draws: different motions of each training volume.
+      gain: in training, brightness is multiplied by a number uniform in this range.
+      slicewise: the network sees axial slices one by one instead of volumes.
+      seed: of the motion in training.
+    """
+
+    motion: MotionModel = MotionModel()
+    severity: tuple[float, float] = (0.5, 1.25)
+    noise: float = 0.01
+    phase_axis: int = 1
+    draws: int = 16
+    gain: tuple[float, float] = (0.8, 1.2)
+    slicewise: bool = False
+    seed: int = 0
+
+    dims: ClassVar[int] = 3
+    unit: ClassVar[str] = ""
+    background: ClassVar[float] = 0.0
+    degraded_name: ClassVar[str] = "with motion"
+    reference_name: ClassVar[str] = "at rest (reference)"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("mae_percent", "MAE in head", "% of mean", "low", 2),
+        Column("psnr", "PSNR", "dB", "high", 2),
+        Column("ssim", "SSIM 3-D", "", "high", 4),
+        Column("ghost_percent", "outside head", "% of mean", "reference", 2),
+    )
+    filters: ClassVar[tuple[str, ...]] = ("median 3", "TV")
+
+    def __post_init__(self) -> None:
+        for name in ("severity", "gain"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high:
+                raise UserError(f"task.{name} {low} {high}: must be 0 or more, in order")
+        if self.phase_axis not in range(self.dims):
+            raise UserError(f"task.phase_axis {self.phase_axis}: must be 0 (z), 1 (y) or 2 (x)")
+        if self.noise < 0 or self.draws < 1:
+            raise UserError("task: noise must not be negative, and draws at least 1")
+
+    @property
+    def network_dims(self) -> int:
+        return 2 if self.slicewise else 3
+
+    @property
+    def title(self) -> str:
+        return f"MRI motion, {self.motion.segments} segments, held-out volumes"
+
+    @property
+    def display(self) -> tuple[float, float]:
+        return (0.0, 1.0)
+
+    @property
+    def note(self) -> str:
+        m = self.motion
+        return (
+            "Intensities are divided by that of bright tissue (99th percentile of what is brighter "
+            "than the mean); PSNR and SSIM of the whole volume with data range 1; MAE inside the "
+            f"head, as a share of its mean there. Motion ({m.kind}) of {m.translation_mm:g} mm and "
+            f"{m.rotation_degrees:g} degrees standard deviation about the pose of k-space's "
+            f"centre, Rician noise of {self.noise:g}. Filters know the error's standard deviation "
+            "and are tuned on the training volumes."
+        )
+
+    def check(self, record: Record) -> None:
+        if record["unit"] != self.unit or record["image"].ndim != self.dims:
+            raise UserError(
+                f"case {record['case']}: is no MRI volume; MRI motion needs volumes in arbitrary "
+                "units (medjax data prepare ... --dims 3)"
+            )
+        if not np.isfinite(record["spacing"]).all():
+            raise UserError(
+                f"case {record['case']}: the size of a voxel is not known, and motion is one in "
+                "mm; prepare it from files that say so"
+            )
+
+    def normalise(
+        self, scan: Float32[np.ndarray, "*space"]
+    ) -> tuple[
+        Float32[np.ndarray, "*space"],
+        Callable[[Float32[np.ndarray, "*space"]], Float32[np.ndarray, "*space"]],
+    ]:
+        level = np.float32(bright_level(scan))
+        return scan / level, lambda restored: restored * level
+
+    def context(
+        self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
+    ) -> dict[str, np.ndarray]:
+        # The corner decides which motion a patch shows, so neighbours show different ones.
+        number = zlib.crc32(f"{self.seed} {record['case']} {corner}".encode()) % self.draws
+        which = (record["case"], record["index"])
+        level = self._kept.get((which, "level"), lambda: np.array([bright_level(record["image"])]))
+        moved = self._kept.get((which, number), lambda: self._training_draw(record, number))
+        return {
+            "degraded": cut(moved, corner, patch)[..., None],
+            "level": level.astype(np.float32),
+        }
+
+    def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
+        flip_key, gain_key, noise_key = jax.random.split(key, 3)
+        degraded = raw["degraded"]
+        ones = (1,) * (degraded.ndim - 1)
+        clean = raw["image"] / raw["level"].reshape(-1, *ones)
+        low, high = self.gain
+        gain = jax.random.uniform(gain_key, (len(clean), *ones), minval=low, maxval=high)
+        pair = gain * jnp.stack([degraded, clean])
+        # A mirror image with motion is the mirror image's, moved as in a mirror.
+        flips = jax.random.bernoulli(flip_key, shape=(self.dims, len(clean), *ones))
+        for axis, flip in enumerate(flips):
+            pair = jnp.where(flip, jnp.flip(pair, axis + 2), pair)
+        return Pair(self.encode(rician(noise_key, pair[0], self.noise)), pair[1])
+
+    def simulate(self, record: Record, seed: int) -> Case:
+        motion_key, noise_key = jax.random.split(jax.random.key(seed))
+        reference, _ = self.normalise(record["image"])
+        poses = draw_poses(motion_key, self.motion, self.dims)
+        moved = _corrupt(reference, poses, record["spacing"], self.phase_axis)
+        degraded = np.array(rician(noise_key, moved, self.noise))
+        head = head_mask(reference)
+        noise = float(np.std((degraded - reference)[head]))
+        return Case(record["case"], degraded, reference, noise, tuple(record["spacing"].tolist()))
+
+    def encode(self, degraded: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:
+        return degraded
+
+    def decode(self, restored: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:
+        return restored
+
+    def judge(self, case: Case, restored: Float32[np.ndarray, "*space"]) -> dict[str, float]:
+        head = head_mask(case.reference)
+        a, b = (x[None, ..., None] for x in (restored, case.reference))
+        return {
+            "mae_percent": 100 * relative_mae(restored, case.reference, head),
+            "psnr": float(psnr(a, b, data_range=1.0)[0]),
+            "ssim": float(ssim(a, b, data_range=1.0)[0]),
+            "ghost_percent": 100 * ghost_level(restored, head),
+        }
+
+    @functools.cached_property
+    def _kept(self) -> ArrayCache:
+        return ArrayCache(CACHE_BYTES)
+
+    def _training_draw(self, record: Record, number: int) -> Float32[np.ndarray, "z y x"]:
+        """The volume as it comes out of a training scan without noise, normalised."""
+        # Readers may run in the training loop's thread, which forbids hidden transfers.
+        with jax.transfer_guard("allow"):
+            key = jax.random.key(self.seed)
+            for part in (zlib.crc32(record["case"].encode()), int(record["index"]), number):
+                key = jax.random.fold_in(key, np.uint32(part))
+            pose_key, severity_key = jax.random.split(key)
+            low, high = self.severity
+            severity = jax.random.uniform(severity_key, minval=low, maxval=high)
+            poses = draw_poses(pose_key, self.motion, self.dims, severity)
+            clean, _ = self.normalise(record["image"])
+            return np.array(_corrupt(clean, poses, record["spacing"], self.phase_axis))
+
+
+def cut(
+    volume: Float32[np.ndarray, "*space"], corner: Sequence[int], patch: Sequence[int]
+) -> Float32[np.ndarray, "*patch"]:
+    """A patch of a volume, continued by reflection where it is smaller, as the pipeline does."""
+    before = [max(0, -c) for c in corner]
+    after = [max(0, c + p - n) for c, p, n in zip(corner, patch, volume.shape, strict=True)]
+    if any(before) or any(after):
+        volume = np.pad(volume, list(zip(before, after, strict=True)), mode="reflect")
+    starts = (c + b for c, b in zip(corner, before, strict=True))
+    return volume[tuple(slice(s, s + p) for s, p in zip(starts, patch, strict=True))]
