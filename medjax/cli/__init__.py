@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from medjax.cli import data, evaluate, experiments, restore, train
+from medjax.cli import data, evaluate, experiments, restore, sweep, train, weights
 from medjax.errors import UserError
 
 HELP = """usage: medjax COMMAND [OPTIONS]
@@ -14,10 +14,13 @@ Medical image restoration in JAX. Research use, not for diagnosis.
 
   medjax list                         the experiments, a line each
   medjax train EXPERIMENT             trains, evaluates and reports; goes on where it stopped
+  medjax sweep EXPERIMENT --grid F=V  many settings, compared on the validation scans
   medjax evaluate RUN                 the table of a trained run again
   medjax restore RUN INPUT OUTPUT     restores a DICOM file or folder, NIfTI, picture or npz
   medjax data list                    the datasets with licence and size
   medjax data prepare FOLDER --name N makes a dataset of your own scans
+  medjax weights list                 the published networks that losses compare images with
+  medjax weights fetch vgg16          downloads the layers that do not come with medjax
 
 medjax COMMAND --help tells more. Start with: medjax train quickstart
 """
@@ -25,11 +28,14 @@ medjax COMMAND --help tells more. Start with: medjax train quickstart
 # Commands of two words come under their first.
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train.run,
+    "sweep": sweep.run,
     "evaluate": evaluate.run,
     "restore": restore.run,
     "list": experiments.run,
     "data list": data.list_datasets,
     "data prepare": data.prepare,
+    "weights list": weights.list_weights,
+    "weights fetch": weights.fetch,
 }
 GROUPS = frozenset(name.split()[0] for name in COMMANDS if " " in name)
 
