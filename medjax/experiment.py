@@ -233,8 +233,8 @@ def _class(kind: str) -> type[Any]:
             found = None
     if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
         raise UserError(
-            f"experiment.json: {kind} is no class of this version of medjax; "
-            "use the version that the file names"
+            f"experiment.json: {kind} is no class of this version of medjax; use the version that "
+            "the file names, or give the Python file that defines it with --experiment"
         )
     return typing.cast(type[Any], found)
 

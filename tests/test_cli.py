@@ -41,6 +41,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cli")
 
 
+OWN = """
+@dataclasses.dataclass(frozen=True)
+class Halved(LossConfig):
+    factor: float = 0.5
+
+    def build(self):
+        return lambda restored, clean: self.factor * jnp.mean((restored - clean) ** 2)
+
+cpu = dataclasses.replace(cpu, name="own", loss=Halved(), schedule=Schedule(steps=2, accumulate=2))
+"""
+
+
 @pytest.fixture(scope="module")
 def trained(home: Path) -> Path:
     """A run folder of four steps on the bundled slices, by the command line."""
@@ -249,3 +261,18 @@ def test_help_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
             cli.run([*command.split(), "--help"])
         assert stop.value.code == 0
         assert f"medjax {command}" in capsys.readouterr().out
+
+
+def test_an_experiment_file_may_bring_a_loss_of_its_own(
+    trained: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MEDJAX_HOME", str(home / "home"))
+    monkeypatch.chdir(home)
+    imports = "import jax.numpy as jnp\nfrom medjax.losses.config import LossConfig\n"
+    (home / "own.py").write_text(imports + TINY + OWN)
+    assert cli.run(["train", "own.py"]) == 0
+    assert "--experiment" in refused(capsys, "evaluate", "runs/own")
+    results = home / "runs" / "own" / "results.json"
+    results.unlink()
+    assert cli.run(["evaluate", "runs/own", "--experiment", "own.py"]) == 0
+    assert results.is_file()

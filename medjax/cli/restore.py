@@ -22,6 +22,9 @@ class Restore:
       input: a DICOM file or a folder with one series, NIfTI, PNG, TIFF or npz.
       output: the file (or, for a DICOM folder, the folder) to write; must not exist yet.
       modality: of files that do not say (NIfTI, npz): CT means that values are HU.
+      experiment: the Python file the run was trained from, where that defines networks, losses
+        or tasks of its own; it is run as code, so only a file that you trust.
+      setting: cpu or full, of that file.
       window: the values that a picture's black and white stand for, e.g. -160 240 (HU): of the
         input if that is a picture, else of the output.
     """
@@ -29,18 +32,22 @@ class Restore:
     run: tyro.conf.Positional[Path]
     input: tyro.conf.Positional[Path]
     output: tyro.conf.Positional[Path]
+    experiment: Path | None = None
+    setting: str = "cpu"
     modality: str | None = None
     window: tuple[float, float] | None = None
 
 
 def run(args: Sequence[str]) -> int:
+    from medjax import experiment
     from medjax import run as runs
     from medjax.restore import restore_file
 
     chosen = parse(Restore, args, "medjax restore")
     if not chosen.input.exists():
         raise UserError(f"{chosen.input}: no such file or folder; check the path")
-    trained = runs.open_run(chosen.run)
+    given = chosen.experiment
+    trained = runs.open_run(chosen.run, given and experiment.load(given, chosen.setting))
     with bar("restoring") as progress:
         written = restore_file(
             trained.restore,

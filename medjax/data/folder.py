@@ -123,8 +123,8 @@ def prepare(
         ) from error
     problems = (*contents.problems, *writer.problems())
     fits = dims == 2 and info.unit == "HU"
-    train = f"medjax train quickstart --data {name}" if fits else "medjax list"
-    return PrepareReport(info, problems, train)
+    experiment = "quickstart" if fits else "EXPERIMENT"
+    return PrepareReport(info, problems, f"medjax train {experiment} --data {name}")
 
 
 def split_subjects(

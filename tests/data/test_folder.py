@@ -46,7 +46,8 @@ def test_volumes_become_slices_and_no_subject_is_in_two_splits(tmp_path):
     stored = write_volumes(tmp_path / "in", 6)
     report = prepare(tmp_path / "in", "mine", tmp_path, test=0.3, valid=0.2, licence="CC0")
     assert report.problems == ()
-    assert report.next_step == "medjax train quickstart --data mine"
+    # No CT, so it is for the user to say which experiment fits.
+    assert report.next_step == "medjax train EXPERIMENT --data mine"
     assert report.info.counts == {"train": 15, "valid": 5, "test": 10}
     assert report.info.subjects == {"train": 3, "valid": 1, "test": 2}
     data = catalog.load("mine", tmp_path)
@@ -227,6 +228,7 @@ def test_pictures_become_ct_scans_through_a_stated_window(tmp_path: Path) -> Non
         grey = np.full((20, 30), 51 * number, np.uint8)
         Image.fromarray(grey).save(scans / f"{number}.png")
     report = prepare(scans, "pictures", tmp_path, window=(-160.0, 240.0), pixel_mm=0.7, test=0.34)
+    assert report.next_step == "medjax train quickstart --data pictures"
     assert report.info.unit == "HU" and report.info.modality == "CT"
     records = [r for split in catalog.load("pictures", tmp_path).splits.values() for r in split]
     assert sorted(float(r["image"][0, 0]) for r in records) == pytest.approx([-160, -80, 0])
