@@ -1,0 +1,51 @@
+"""What one pass of a network costs: multiply-adds of its layers, counted from their shapes."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from medjax.models.base import NetworkConfig
+from medjax.nn.conv import Conv, ConvTranspose
+
+
+def multiply_adds(config: NetworkConfig, shape: Sequence[int]) -> int:
+    """Multiply-adds of one forward pass over an input of `shape` `[batch, *space, channel]`.
+
+    Convolutions, transposed convolutions and dense layers count, as papers count them: each tap
+    that meets an input sample once, zeros of the padding included. Normalisation, activation and
+    resizing do not. Two floating-point operations make one multiply-add. Nothing is computed.
+    """
+    total = 0
+
+    def count(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        nonlocal total
+        module, out = context.module, call(*args, **kwargs)
+        if context.method_name == "__call__":
+            total += _layer(module, args[0].shape, out.shape)
+        return out
+
+    network = config.build()
+    x = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), x)
+    with nn.intercept_methods(count):
+        jax.eval_shape(lambda v, x: network.apply(v, x, train=False), variables, x)
+    return total
+
+
+def _layer(module: nn.Module, given: tuple[int, ...], made: tuple[int, ...]) -> int:
+    if isinstance(module, Conv | nn.Conv):
+        taps = math.prod(_window(module.kernel_size)) * given[-1] // module.feature_group_count
+        return math.prod(made) * taps
+    if isinstance(module, ConvTranspose | nn.ConvTranspose):
+        return math.prod(given) * math.prod(_window(module.kernel_size)) * made[-1]
+    if isinstance(module, nn.Dense):
+        return math.prod(made) * given[-1]
+    return 0
+
+
+def _window(size: int | Sequence[int]) -> tuple[int, ...]:
+    return (size,) if isinstance(size, int) else tuple(size)
