@@ -159,6 +159,6 @@ def _kind(experiment: Any, field: str) -> Kind | None:
     for group in groups:
         owner = getattr(owner, group)
     declared = typing.get_type_hints(type(owner))[name]
-    if declared is float or (isinstance(getattr(owner, name), float)):
-        return "float"
-    return "int" if declared is int else None
+    # Some fields take one number or several, or none.
+    types = {declared, *typing.get_args(declared)}
+    return "float" if float in types else "int" if int in types else None
