@@ -1,12 +1,14 @@
 """U-Net (Ronneberger et al., arXiv:1505.04597) for restoration in 2, 3 or 4 dimensions."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from medjax.models.base import NetworkConfig
+from medjax.nn.attention import AttentionGate, SqueezeExcite
 from medjax.nn.blocks import (
     ConvUnit,
     Norm,
@@ -14,9 +16,13 @@ from medjax.nn.blocks import (
     ResidualBlock,
     Upsample,
     Upsampling,
+    pad_to_multiple,
     spatial_dims,
+    to_image,
 )
-from medjax.nn.conv import Conv
+
+LevelBlock = Literal["plain", "residual"]
+SkipAttention = Literal["none", "gate", "squeeze_excite"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,15 @@ class UNetConfig(NetworkConfig):
     """How the decoder doubles the resolution: transposed convolution, or repeat and convolve."""
     dtype: Precision = "float32"
     """Type in which convolutions compute; parameters, statistics and output stay float32."""
+    level_block: LevelBlock = "plain"
+    """What each level holds after its first convolution: convolutions, or as many residual blocks
+    of two (arXiv:1512.03385)."""
+    attention: SkipAttention = "none"
+    """Weights on the skips: of positions, by the decoder (arXiv:1804.03999), or of channels, by
+    their means (arXiv:1709.01507)."""
+    factorised: bool = False
+    """Every convolution but the last over space and then over time, the leading axis
+    (arXiv:1711.11248)."""
 
     def __post_init__(self) -> None:
         lowest = {"width": 1, "depth": 0, "convs_per_level": 1, "full_resolution_blocks": 0}
@@ -51,6 +66,9 @@ class UNetConfig(NetworkConfig):
                 raise ValueError(f"UNetConfig.{field} must be at least {bound}")
         if self.max_width < self.width:
             raise ValueError("UNetConfig.max_width must be at least width")
+        for field, kinds in (("level_block", LevelBlock), ("attention", SkipAttention)):
+            if getattr(self, field) not in kinds.__args__:
+                raise ValueError(f"UNetConfig.{field} is one of {', '.join(kinds.__args__)}")
 
     def build(self) -> "UNet":
         return UNet(self)
@@ -76,48 +94,45 @@ class UNet(nn.Module):
         self, x: Float[Array, "batch *space channel"], *, train: bool = False
     ) -> Float[Array, "batch *space out"]:
         config = self.config
-        dims = spatial_dims(x)
-        if config.residual and x.shape[-1] < config.out_channels:
-            raise ValueError(
-                f"a residual U-Net with {config.out_channels} output channels needs at least as "
-                f"many input channels, got {x.shape[-1]}"
-            )
+        spatial_dims(x)
         widths = [min(config.width * 2**i, config.max_width) for i in range(config.depth + 1)]
 
         def convolve(h: Array, level: int, stride: int = 1) -> Array:
-            unit = ConvUnit(widths[level], stride=stride, norm=config.norm, dtype=config.dtype)
+            unit = ConvUnit(
+                widths[level],
+                stride=stride,
+                norm=config.norm,
+                dtype=config.dtype,
+                factorised=config.factorised,
+            )
             return unit(h, train=train)
+
+        def block(h: Array) -> Array:
+            return ResidualBlock(config.norm, config.dtype, config.factorised)(h, train=train)
+
+        def fill(h: Array, level: int) -> Array:
+            for _ in range(config.convs_per_level - 1):
+                h = block(h) if config.level_block == "residual" else convolve(h, level)
+            return h
+
+        def weigh(skip: Array, gating: Array) -> Array:
+            dtype = jnp.dtype(config.dtype)
+            if config.attention == "gate":
+                return AttentionGate(dtype=dtype)(skip, gating)
+            return skip if config.attention == "none" else SqueezeExcite(dtype=dtype)(skip)
 
         h = pad_to_multiple(x, 2**config.depth).astype(config.dtype)
         skips: list[Array] = []
         for level in range(config.depth + 1):
-            h = convolve(h, level, stride=1 if level == 0 else 2)
-            for _ in range(config.convs_per_level - 1):
-                h = convolve(h, level)
+            h = fill(convolve(h, level, stride=1 if level == 0 else 2), level)
             skips.append(h)
         h = skips.pop()
         for level in reversed(range(config.depth)):
-            up = Upsample(widths[level], config.upsample, config.norm, config.dtype)
-            h = jnp.concatenate([up(h, train=train), skips.pop()], axis=-1)
-            for _ in range(config.convs_per_level):
-                h = convolve(h, level)
+            up = Upsample(
+                widths[level], config.upsample, config.norm, config.dtype, config.factorised
+            )(h, train=train)
+            h = jnp.concatenate([up, weigh(skips.pop(), up)], axis=-1)
+            h = fill(convolve(h, level), level)
         for _ in range(config.full_resolution_blocks):
-            h = ResidualBlock(config.norm, config.dtype)(h, train=train)
-
-        zeros, lecun = nn.initializers.zeros, nn.initializers.lecun_normal()
-        h = Conv(
-            config.out_channels,
-            (3,) * dims,
-            dtype=jnp.dtype(config.dtype),
-            kernel_init=zeros if config.residual else lecun,
-        )(h)
-        h = h[:, *(slice(n) for n in x.shape[1:-1])].astype(jnp.float32)
-        return x[..., : config.out_channels].astype(jnp.float32) + h if config.residual else h
-
-
-def pad_to_multiple(
-    x: Float[Array, "batch *space channel"], multiple: int
-) -> Float[Array, "batch *padded channel"]:
-    """Reflect `x` at the far end of each spatial dimension up to a multiple of `multiple`."""
-    pads = [(0, 0), *((0, -n % multiple) for n in x.shape[1:-1]), (0, 0)]
-    return jnp.pad(x, pads, mode="reflect")
+            h = block(h)
+        return to_image(h, x, config.out_channels, residual=config.residual, dtype=config.dtype)

@@ -5,6 +5,7 @@ two. Parameters and statistics are float32 whatever type the convolutions comput
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -12,6 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from medjax.nn.conv import Conv, ConvTranspose
+from medjax.nn.factorised import FactorisedConv, along, factors
+from medjax.nn.norm import BatchNorm
 
 Norm = Literal["batch", "instance", "none"]
 Upsampling = Literal["transpose", "nearest"]
@@ -67,7 +70,7 @@ class Normalise(nn.Module):
         if self.kind == "none":
             return x
         if self.kind == "batch":
-            layer = nn.BatchNorm(use_running_average=not train, momentum=0.9)
+            layer = BatchNorm(use_running_average=not train, momentum=0.9)
         elif self.kind == "instance":
             layer = nn.InstanceNorm(epsilon=1e-5)
         else:
@@ -75,8 +78,16 @@ class Normalise(nn.Module):
         return layer(x.astype(jnp.float32)).astype(x.dtype)
 
 
+def convolution(factorised: bool) -> Callable[..., Conv | FactorisedConv]:
+    """`Conv`, or the same over space and then over time with an activation between."""
+    return partial(FactorisedConv, between=activate) if factorised else Conv
+
+
 class ConvUnit(nn.Module):
-    """Convolution, normalisation, LeakyReLU."""
+    """Convolution, normalisation, LeakyReLU.
+
+    `factorised` convolves over space and then over time, the leading axis (nn/factorised.py).
+    """
 
     features: int
     kernel: int = 3
@@ -85,12 +96,13 @@ class ConvUnit(nn.Module):
     norm: Norm = "none"
     dtype: Precision = "float32"
     kernel_init: Initialiser = he_normal()
+    factorised: bool = False
 
     @nn.compact
     def __call__(self, x: Features, *, train: bool) -> Features:
         dims = spatial_dims(x)
         # Normalisation subtracts the mean, so a bias before it would do nothing.
-        x = Conv(
+        x = convolution(self.factorised)(
             self.features,
             (self.kernel,) * dims,
             strides=self.stride,
@@ -107,19 +119,20 @@ class ResidualBlock(nn.Module):
 
     norm: Norm = "none"
     dtype: Precision = "float32"
+    factorised: bool = False
 
     @nn.compact
     def __call__(self, x: Features, *, train: bool) -> Features:
         dims, features = spatial_dims(x), x.shape[-1]
-        h = ConvUnit(features, norm=self.norm, dtype=self.dtype)(x, train=train)
+        unit = ConvUnit(features, norm=self.norm, dtype=self.dtype, factorised=self.factorised)
         # A tenth of the usual variance: stacked blocks start near the identity.
-        h = Conv(
+        h = convolution(self.factorised)(
             features,
             (3,) * dims,
             use_bias=self.norm == "none",
             dtype=jnp.dtype(self.dtype),
             kernel_init=he_normal(0.1),
-        )(h)
+        )(unit(x, train=train))
         return x + Normalise(self.norm)(h, train=train)
 
 
@@ -127,13 +140,15 @@ class Upsample(nn.Module):
     """Double every spatial dimension, then normalisation and LeakyReLU.
 
     `"transpose"` is a 4-tap transposed convolution of stride 2 (even coverage, so no checkerboard
-    from overlap); `"nearest"` repeats and convolves with 3 taps.
+    from overlap); `"nearest"` repeats and convolves with 3 taps. `factorised` doubles space and
+    then time, the leading axis.
     """
 
     features: int
     mode: Upsampling = "transpose"
     norm: Norm = "none"
     dtype: Precision = "float32"
+    factorised: bool = False
 
     @nn.compact
     def __call__(self, x: Features, *, train: bool) -> Features:
@@ -141,15 +156,62 @@ class Upsample(nn.Module):
         if self.mode == "nearest":
             for axis in range(1, dims + 1):
                 x = jnp.repeat(x, 2, axis)
-            return ConvUnit(self.features, norm=self.norm, dtype=self.dtype)(x, train=train)
+            unit = ConvUnit(
+                self.features, norm=self.norm, dtype=self.dtype, factorised=self.factorised
+            )
+            return unit(x, train=train)
         if self.mode != "transpose":
             raise ValueError(f"upsample is 'transpose' or 'nearest', not {self.mode!r}")
-        x = ConvTranspose(
-            self.features,
-            (4,) * dims,
-            strides=(2,) * dims,
-            use_bias=self.norm == "none",
-            dtype=jnp.dtype(self.dtype),
-            kernel_init=he_normal(2**dims),
-        )(x)
-        return activate(Normalise(self.norm)(x, train=train))
+        for axes in factors(dims) if self.factorised else ((True,) * dims,):
+            x = ConvTranspose(
+                self.features,
+                along(axes, 4),
+                strides=along(axes, 2),
+                use_bias=self.norm == "none",
+                dtype=jnp.dtype(self.dtype),
+                kernel_init=he_normal(2 ** sum(axes)),
+            )(x)
+            x = activate(Normalise(self.norm)(x, train=train))
+        return x
+
+
+def to_image(
+    h: Features,
+    degraded: Features,
+    out_channels: int,
+    *,
+    residual: bool,
+    dtype: Precision = "float32",
+) -> Float[Array, "batch *space out"]:
+    """The end of a network, inside its `@nn.compact`: a 3x3 convolution of `h` to the image.
+
+    `h` may be larger than `degraded` at the far ends, by what was padded. With `residual` the
+    convolution starts at zero and the first `out_channels` channels of `degraded` are added, so
+    an untrained network returns its input. Returns float32.
+
+    Raises:
+        ValueError: `degraded` has fewer channels than there are to add to.
+    """
+    if residual and degraded.shape[-1] < out_channels:
+        raise ValueError(
+            f"a residual network with {out_channels} output channels needs at least as many "
+            f"input channels, got {degraded.shape[-1]}"
+        )
+    zeros, lecun = nn.initializers.zeros, nn.initializers.lecun_normal()
+    h = Conv(
+        out_channels,
+        (3,) * spatial_dims(h),
+        dtype=jnp.dtype(dtype),
+        kernel_init=zeros if residual else lecun,
+    )(h)
+    h = h[:, *(slice(n) for n in degraded.shape[1:-1])].astype(jnp.float32)
+    return degraded[..., :out_channels].astype(jnp.float32) + h if residual else h
+
+
+def pad_to_multiple(x: Features, multiple: int) -> Float[Array, "batch *padded channel"]:
+    """Reflect `x` at the far end of each spatial dimension up to a multiple of `multiple`.
+
+    Axes shorter than the padding are reflected to and fro; an axis of one sample is repeated.
+    """
+    pads = [(0, 0), *((0, -n % multiple) for n in x.shape[1:-1]), (0, 0)]
+    return jnp.pad(x, pads, mode="reflect")
