@@ -1,0 +1,45 @@
+"""Networks of equal size: how many parameters a network has, and the width that gives so many."""
+
+import dataclasses
+import math
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from medjax.models.base import NetworkConfig
+
+Config = TypeVar("Config", bound=NetworkConfig)
+
+
+def parameter_count(config: NetworkConfig, *, dims: int = 2, channels: int = 1) -> int:
+    """Learned numbers of a network for `dims` spatial dimensions and so many input channels."""
+    x = jax.ShapeDtypeStruct((1, *(1,) * dims, channels), jnp.float32)
+    variables = jax.eval_shape(config.build().init, jax.random.key(0), x)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
+
+
+def with_parameters(config: Config, count: int, *, dims: int = 2, channels: int = 1) -> Config:
+    """`config` at the `width` that brings its number of parameters nearest to `count`.
+
+    Raises:
+        ValueError: the config has no `width`, or refuses the one that it would need.
+    """
+    if "width" not in {field.name for field in dataclasses.fields(config)}:
+        raise ValueError(f"{type(config).__name__} has no width to choose")
+
+    def resized(width: int) -> Config:
+        return dataclasses.replace(config, width=width)  # pyright: ignore[reportCallIssue]
+
+    def size(width: int) -> int:
+        return parameter_count(resized(width), dims=dims, channels=channels)
+
+    high = 1
+    while size(high) < count:
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(middle) < count else (low, middle)
+    candidates = [width for width in (low, high) if width >= 1]
+    return resized(min(candidates, key=lambda width: abs(size(width) - count)))
