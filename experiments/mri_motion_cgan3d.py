@@ -1,0 +1,51 @@
+"""MRI motion with a 3-D cGAN: slabs that hold whole phase-encode lines.
+
+    medjax train mri_motion_cgan3d
+
+Motion scatters each structure along the whole phase-encode axis (from front to back), so a cube
+of 32 or 48 voxels misses most of what is to be put together again: patches are thin slabs, nearly
+as long and wide as the head. `mri_motion_cgan2d` trains on the same volumes, with the same
+motion and as many voxels a step, slice by slice.
+"""
+
+import dataclasses
+
+from medjax.evaluate import Tiling
+from medjax.experiment import Data, Experiment, Keep, Schedule
+from medjax.methods.config import CGAN
+from medjax.models.patchgan import PatchGANConfig
+from medjax.models.unet import UNetConfig
+from medjax.physics.mri import MotionModel
+from medjax.tasks.mri_motion import MRIMotion
+
+full = Experiment(
+    name="mri_motion_cgan3d",
+    summary="3-D cGAN for head motion in T1-weighted MRI",
+    task=MRIMotion(
+        motion=MotionModel(
+            segments=16,
+            translation_mm=1.5,
+            rotation_degrees=1.5,
+            kind="jumps",
+            jump_probability=0.5,
+        ),
+        draws=64,
+    ),
+    network=UNetConfig(width=32, depth=4, max_width=256, norm="none", full_resolution_blocks=1),
+    method=CGAN(discriminator=PatchGANConfig(width=32, layers=2, norm="none")),
+    data=Data(name="mri_t1", patch=(32, 96, 80), batch=4, threads=4),
+    schedule=Schedule(steps=20_000, peak=5e-4, end=2e-6, warmup=200, clip=1.0),
+    tiling=Tiling(size=(32, 112, 96), overlap=(8, 0, 0), batch=1),
+    keep=Keep(save_every=1000, log_every=50),
+)
+
+cpu = dataclasses.replace(
+    full,
+    task=dataclasses.replace(full.task, draws=8),
+    network=UNetConfig(width=12, depth=3, max_width=96, norm="none", full_resolution_blocks=1),
+    method=CGAN(discriminator=PatchGANConfig(width=8, layers=2, norm="none"), ema_decay=0.99),
+    data=Data(name="mri_t1", patch=(16, 96, 80), batch=1),
+    schedule=Schedule(steps=480, peak=1.5e-3, end=1e-5, warmup=20, clip=1.0),
+    tiling=Tiling(size=(16, 112, 96), overlap=(4, 0, 0), batch=1),
+    keep=Keep(save_every=240, log_every=20),
+)
