@@ -33,7 +33,7 @@ def over_planes(
       clean: what it should have given.
       slices: most slices a case and step.
       smallest: samples a side that `loss` needs.
-      preferred: axes whose slices are smaller than this are drawn only where all are.
+      preferred: slices smaller a side than this are left alone where there are larger ones.
 
     Raises:
       ValueError: the images have no 2 to 4 space axes, or no slice is large enough.
