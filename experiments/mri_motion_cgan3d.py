@@ -26,7 +26,7 @@ full = Experiment(
             segments=16,
             translation_mm=1.5,
             rotation_degrees=1.5,
-            kind="jumps",
+            pattern="jumps",
             jump_probability=0.5,
         ),
         draws=64,

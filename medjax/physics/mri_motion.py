@@ -30,9 +30,9 @@ class MotionModel:
 
     Attributes:
       segments: groups of consecutive phase-encode lines; the head rests within each.
-      translation_mm: standard deviation along each axis, see `kind`.
+      translation_mm: standard deviation along each axis, see `pattern`.
       rotation_degrees: the same of the rotation in each plane.
-      kind: "walk", a random walk that has moved by the standard deviation after the whole scan;
+      pattern: "walk", a random walk that has moved by the standard deviation after the whole scan;
         "jumps", rest interrupted by sudden moves to a new pose, drawn with the standard deviation.
       jump_probability: of a move between two segments, for "jumps".
     """
@@ -40,7 +40,7 @@ class MotionModel:
     segments: int = 16
     translation_mm: float = 2.0
     rotation_degrees: float = 2.0
-    kind: Literal["walk", "jumps"] = "jumps"
+    pattern: Literal["walk", "jumps"] = "jumps"
     jump_probability: float = 0.5
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ def draw_poses(
     )
     draw_key, jump_key = jax.random.split(key)
     normal = jax.random.normal(draw_key, (model.segments, size))
-    if model.kind == "walk":
+    if model.pattern == "walk":
         path = jnp.cumsum(normal, axis=0) / np.sqrt(np.float32(model.segments))
     else:
         moves = jax.random.bernoulli(jump_key, model.jump_probability, (model.segments,))

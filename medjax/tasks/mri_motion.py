@@ -96,7 +96,7 @@ class MRIMotion(Task):
         return (
             "Intensities are divided by that of bright tissue (99th percentile of what is brighter "
             "than the mean); PSNR and SSIM of the whole volume with data range 1; MAE inside the "
-            f"head, as a share of its mean there. Motion ({m.kind}) of {m.translation_mm:g} mm and "
+            f"head, as a share of its mean there. Motion ({m.pattern}) of {m.translation_mm:g} mm and "
             f"{m.rotation_degrees:g} degrees standard deviation about the pose of k-space's "
             f"centre, Rician noise of {self.noise:g}. Filters know the error's standard deviation "
             "and are tuned on the training volumes."
