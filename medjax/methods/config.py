@@ -10,6 +10,7 @@ from medjax.losses.adversarial import Adversarial
 from medjax.methods.base import Loss, Method
 from medjax.methods.cgan import CGANWeights, cgan
 from medjax.methods.regression import regression
+from medjax.methods.vae import vae
 from medjax.models.patchgan import PatchGAN, PatchGANConfig
 
 
@@ -73,5 +74,41 @@ class CGAN(MethodConfig):
             weights=self.weights,
             adversarial=self.adversarial,
             pixel_loss=loss,
+            ema_decay=self.ema_decay,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class VAE(MethodConfig):
+    """Variational autoencoder: a `CVAEConfig` network restores, a `VAEConfig` network generates.
+
+    Attributes:
+      beta: weight of the KL, in nats a number of the image, beside the loss; with the L2 loss
+        `2 sigma²` is the ELBO of a decoder with noise sigma (the window is [0, 1]).
+      free_bits: nats a latent channel that cost nothing extra.
+      warmup: steps in which the KL's weight rises from 0.
+      prior_share: share of the loss at what is restored from the prior's mean.
+      ema_decay: decay a step of the averaged weights that restore; 0 uses the last weights.
+    """
+
+    beta: float = 1e-3
+    free_bits: float = 0.0
+    warmup: int = 0
+    prior_share: float = 0.5
+    ema_decay: float = 0.999
+
+    label: ClassVar[str] = "VAE"
+
+    def build(
+        self, network: nn.Module, optimizer: optax.GradientTransformation, loss: Loss
+    ) -> Method:
+        return vae(
+            network,
+            optimizer,
+            loss=loss,
+            beta=self.beta,
+            free_bits=self.free_bits,
+            warmup=self.warmup,
+            prior_share=self.prior_share,
             ema_decay=self.ema_decay,
         )

@@ -1,0 +1,255 @@
+"""Variational autoencoder (Kingma & Welling, arXiv:1312.6114) in 2, 3 or 4 dimensions.
+
+Every autoencoder that `medjax.methods.vae` trains offers, beside `network(degraded)`:
+
+- `reconstruct(degraded, clean) -> Reconstruction`, the pass that training differentiates;
+- `draw(degraded)`, one random restoration.
+
+Both take their noise from the random stream "latent" (`rngs={"latent": key}`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from medjax.models.base import NetworkConfig
+from medjax.nn.blocks import (
+    ConvUnit,
+    Features,
+    Norm,
+    Precision,
+    Upsample,
+    Upsampling,
+    activate,
+    pad_to_multiple,
+    spatial_dims,
+)
+from medjax.nn.conv import Conv
+
+LatentShape = Literal["spatial", "vector"]
+# Beyond exp(-8) a posterior is a point for float32, and beyond exp(8) its samples overflow.
+LOG_VARIANCE_BOUND = 8.0
+# Posteriors start near the prior: the KL alone moves a mean that starts elsewhere back slowly.
+near_prior = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+
+
+class Gaussian(NamedTuple):
+    """A diagonal normal distribution over latent numbers."""
+
+    mean: Float[Array, "batch *latent"]
+    log_variance: Float[Array, "batch *latent"]
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, "batch *latent"]:
+        """One draw, differentiable in mean and variance."""
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + jnp.exp(self.log_variance / 2) * noise
+
+
+class Reconstruction(NamedTuple):
+    """What a training pass of an autoencoder gives."""
+
+    image: Float[Array, "batch *space out"]
+    """Decoded from a sample of the posterior."""
+    posterior: Gaussian
+    """q(z | clean image, condition)."""
+    prior: Gaussian
+    """p(z | condition), or the standard normal."""
+    restored: Float[Array, "batch *space out"] | None
+    """Decoded from the prior's mean: what `network(degraded)` gives; None without a condition."""
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig(NetworkConfig):
+    """Size and options that the autoencoders share."""
+
+    width: int = 32
+    """Channels at full resolution; they double with every halving."""
+    depth: int = 3
+    """Number of halvings of every spatial dimension between the image and the latent grid."""
+    convs_per_level: int = 1
+    """3x3 convolutions at each level, on the way down and on the way up."""
+    max_width: int = 256
+    """Upper bound on the channels of the deep levels."""
+    latent: int = 8
+    """Latent channels of the grid, or length of the latent vector."""
+    latent_shape: LatentShape = "spatial"
+    """A grid of latent numbers (local, any image size) or one vector an image (global)."""
+    norm: Norm = "none"
+    """Normalisation after every convolution but the last."""
+    out_channels: int = 1
+    """Channels of the image."""
+    upsample: Upsampling = "nearest"
+    """How the decoder doubles the resolution: transposed convolution, or repeat and convolve."""
+    dtype: Precision = "float32"
+    """Type in which convolutions compute; parameters, latents and output stay float32."""
+
+    def __post_init__(self) -> None:
+        for field in ("width", "depth", "convs_per_level", "latent"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{type(self).__name__}.{field} must be at least 1")
+        if self.latent_shape not in ("spatial", "vector"):
+            raise ValueError(f"latent_shape is 'spatial' or 'vector', not {self.latent_shape!r}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels at each level, full resolution first."""
+        return tuple(min(self.width * 2**i, self.max_width) for i in range(self.depth + 1))
+
+
+@dataclass(frozen=True)
+class VAEConfig(AutoencoderConfig):
+    """Size and options of a `VAE`."""
+
+    latent: int = 32
+    """Latent channels of the grid, or length of the latent vector."""
+    latent_shape: LatentShape = "vector"
+    """A grid of latent numbers, or one vector an image."""
+    size: tuple[int, ...] = (32, 32)
+    """Samples of an image along each axis."""
+
+    def build(self) -> "VAE":
+        return VAE(self)
+
+
+class Encoder(nn.Module):
+    """Convolutions and halvings: the features of every level, full resolution first."""
+
+    config: AutoencoderConfig
+
+    @nn.compact
+    def __call__(self, x: Features, *, train: bool) -> list[Features]:
+        config = self.config
+        x = pad_to_multiple(x, 2**config.depth).astype(config.dtype)
+        levels: list[Features] = []
+        for level, width in enumerate(config.widths):
+            for i in range(config.convs_per_level):
+                stride = 2 if level and i == 0 else 1
+                x = ConvUnit(width, stride=stride, norm=config.norm, dtype=config.dtype)(
+                    x, train=train
+                )
+            levels.append(x)
+        return levels
+
+
+class Decoder(nn.Module):
+    """Doublings and convolutions, with the encoder's features joined in where they are given.
+
+    The result has `out_channels` channels in float32 and is as large as the padded image.
+    """
+
+    config: AutoencoderConfig
+    zero: bool = False
+    """Starts from an image of zeros, as the residual of another image does."""
+
+    @nn.compact
+    def __call__(self, h: Features, skips: Sequence[Features], *, train: bool) -> Features:
+        config, dims = self.config, spatial_dims(h)
+        for level in reversed(range(config.depth)):
+            width = config.widths[level]
+            h = Upsample(width, config.upsample, config.norm, config.dtype)(h, train=train)
+            if skips:
+                h = jnp.concatenate([h, skips[level]], axis=-1)
+            for _ in range(config.convs_per_level):
+                h = ConvUnit(width, norm=config.norm, dtype=config.dtype)(h, train=train)
+        start = nn.initializers.zeros if self.zero else nn.initializers.lecun_normal()
+        last = Conv(
+            config.out_channels, (3,) * dims, dtype=jnp.dtype(config.dtype), kernel_init=start
+        )
+        return last(h).astype(jnp.float32)
+
+
+def bounded_gaussian(numbers: Float[Array, "batch *latent twice"]) -> Gaussian:
+    """The first half of the channels as mean, the second as log-variance within +-8."""
+    mean, spread = jnp.split(numbers, 2, axis=-1)
+    # A hard clip would leave what it cuts without gradient.
+    return Gaussian(mean, LOG_VARIANCE_BOUND * jnp.tanh(spread / LOG_VARIANCE_BOUND))
+
+
+def standard_normal_like(other: Gaussian) -> Gaussian:
+    """The standard normal over the same latent numbers."""
+    return Gaussian(*(jnp.zeros_like(x) for x in other))
+
+
+def crop(image: Features, space: Sequence[int]) -> Features:
+    """The first `space` samples along each spatial dimension; undoes the padding."""
+    return image[:, *(slice(n) for n in space)]
+
+
+class VAE(nn.Module):
+    """Unconditional autoencoder of images of one size, from which new images can be drawn.
+
+    `network(degraded)` encodes an image `[batch, *config.size, channel]` and decodes the
+    posterior's mean: the nearest image that the model knows. Channels after the first
+    `out_channels` are left out.
+
+    Raises:
+        ValueError: images of another size.
+    """
+
+    config: VAEConfig = VAEConfig()
+
+    def setup(self) -> None:
+        config = self.config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        if config.latent_shape == "vector":
+            self.posterior = nn.Dense(2 * config.latent, kernel_init=near_prior)
+            self.spread = nn.Dense(int(np.prod(self.grid)) * config.widths[-1])
+        else:
+            self.posterior = Conv(
+                2 * config.latent, (1,) * len(config.size), kernel_init=near_prior
+            )
+            self.spread = Conv(config.widths[-1], (1,) * len(config.size))
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Samples of the deepest features along each axis."""
+        return tuple(-(-n // 2**self.config.depth) for n in self.config.size)
+
+    def encode(self, image: Features, *, train: bool = False) -> Gaussian:
+        """The posterior of an image."""
+        config = self.config
+        if image.shape[1:-1] != tuple(config.size):
+            raise ValueError(f"this VAE knows images of {config.size}, not {image.shape[1:-1]}")
+        deep = self.encoder(image[..., : config.out_channels], train=train)[-1]
+        deep = deep.astype(jnp.float32)
+        if config.latent_shape == "vector":
+            deep = deep.reshape(len(deep), -1)
+        return bounded_gaussian(self.posterior(deep))
+
+    def decode(
+        self, latent: Float[Array, "batch *latent"], *, train: bool = False
+    ) -> Float[Array, "batch *space out"]:
+        """The image of a latent."""
+        h = self.spread(latent).reshape(len(latent), *self.grid, self.config.widths[-1])
+        image = self.decoder(activate(h).astype(self.config.dtype), (), train=train)
+        return crop(image, self.config.size)
+
+    def __call__(self, degraded: Features, *, train: bool = False) -> Features:
+        return self.decode(self.encode(degraded, train=train).mean, train=train)
+
+    def reconstruct(
+        self, degraded: Features, clean: Features, *, train: bool = False
+    ) -> Reconstruction:
+        """Encodes and decodes `clean`; of `degraded` nothing is used."""
+        del degraded
+        posterior = self.encode(clean, train=train)
+        image = self.decode(posterior.sample(self.make_rng("latent")), train=train)
+        return Reconstruction(image, posterior, standard_normal_like(posterior), None)
+
+    def draw(self, degraded: Features) -> Features:
+        """An image decoded from a sample of the posterior."""
+        return self.decode(self.encode(degraded).sample(self.make_rng("latent")))
+
+    def generate(self, count: int) -> Float[Array, "count *space out"]:
+        """New images, decoded from samples of the prior."""
+        config = self.config
+        leading = () if config.latent_shape == "vector" else self.grid
+        latent = jax.random.normal(self.make_rng("latent"), (count, *leading, config.latent))
+        return self.decode(latent)
