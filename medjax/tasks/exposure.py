@@ -37,7 +37,7 @@ from medjax.tasks.base import Case, Record, Task
 from medjax.tasks.margins import equal_margin, margin_within
 
 # Standard deviation of the measured exposure, in decades, that training reckons with.
-MEASURED = 0.01
+MEASURED = 0.02
 # Files that hold whole numbers use one of these widths.
 BITS = range(8, 17)
 

@@ -1,0 +1,40 @@
+"""Missing slices and blocks of MR volumes with a 3-D cGAN.
+
+    medjax train inpainting_volume_cgan
+
+Volumes come from `mri_t1` (`medjax data prepare FOLDER --name mri_t1 --dims 3`). A fifth of the
+slices and blocks over a twentieth of the volume are missing. In a file of your own, set missing
+samples to -1.
+"""
+
+import dataclasses
+
+from medjax.evaluate import Tiling
+from medjax.experiment import Data, Experiment, Keep, Schedule
+from medjax.methods.config import CGAN
+from medjax.models.masked import MaskedConfig
+from medjax.models.patchgan import PatchGANConfig
+from medjax.models.unet import UNetConfig
+from medjax.tasks.inpainting import VolumeInpainting
+
+full = Experiment(
+    name="inpainting_volume_cgan",
+    summary="3-D cGAN that fills missing slices and blocks of MR volumes",
+    task=VolumeInpainting(),
+    network=MaskedConfig(UNetConfig(width=32, depth=3, max_width=256, norm="none")),
+    method=CGAN(discriminator=PatchGANConfig(width=32, layers=2, norm="none")),
+    data=Data(name="mri_t1", patch=(48, 64, 64), batch=4, threads=4),
+    schedule=Schedule(steps=20_000, peak=5e-4, end=2e-6, warmup=200, clip=1.0),
+    tiling=Tiling(size=(64, 96, 96), overlap=(16,), batch=1),
+    keep=Keep(save_every=1000, log_every=50),
+)
+
+cpu = dataclasses.replace(
+    full,
+    network=MaskedConfig(UNetConfig(width=8, depth=2, max_width=64, norm="none")),
+    method=CGAN(discriminator=PatchGANConfig(width=8, layers=2, norm="none"), ema_decay=0.99),
+    data=Data(name="mri_t1", patch=(24, 40, 40), batch=2),
+    schedule=Schedule(steps=400, peak=1.5e-3, end=1e-5, warmup=20, clip=1.0),
+    tiling=Tiling(size=(48, 64, 64), overlap=(8,), batch=1),
+    keep=Keep(save_every=200, log_every=20),
+)
