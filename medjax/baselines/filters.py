@@ -22,6 +22,16 @@ from medjax.baselines.classical import (
     total_variation,
     wavelet,
 )
+from medjax.baselines.exposure import auto_gamma
+from medjax.baselines.inpaint import biharmonic, linear, nearest
+from medjax.baselines.temporal import (
+    despike,
+    repair_and_pca,
+    slice_repair,
+    temporal_gaussian,
+    temporal_median,
+    temporal_pca,
+)
 from medjax.metrics.quality import psnr
 
 Filter = Callable[..., Image]
@@ -75,6 +85,8 @@ class Baseline:
 
 Window = tuple[float, float]
 STRENGTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+REPAIR = (4.0, 2.0, 3.0, 6.0, 10.0)
+PCA = (1.0, 0.6, 0.8, 1.3)
 
 
 def _ends(window: Window) -> dict[str, float]:
@@ -82,6 +94,13 @@ def _ends(window: Window) -> dict[str, float]:
     if not low < high:
         raise ValueError(f"window must rise, got {window}")
     return {"low": float(low), "high": float(high)}
+
+
+def _series(name: str, filter: Filter, **grid: Sequence[Any]) -> Baseline:
+    """A filter of series of volumes; the first value of each parameter is the textbook's."""
+    choices = {key: values for key, values in grid.items() if len(values) > 1}
+    first = {key: values[0] for key, values in grid.items()}
+    return Baseline(name, filter, first, choices, dimensions=(4,))
 
 
 # What makes each filter for a display window: histogram equalisation and CLAHE act between its
@@ -117,6 +136,26 @@ FILTERS: Mapping[str, Callable[[Window], Baseline]] = {
         wavelet,
         {"strength": 0.5, "rule": "VisuShrink", "spins": 2},
         {"strength": (0.25, 0.5, *STRENGTHS[2:]), "rule": ("BayesShrink", "VisuShrink")},
+    ),
+    "auto gamma": lambda window: Baseline(
+        "auto gamma",
+        auto_gamma,
+        {**_ends(window), "target": 0.5},
+        {"target": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)},
+    ),
+    "nearest fill": lambda _: Baseline("nearest fill", nearest),
+    "linear fill": lambda _: Baseline("linear fill", linear),
+    "biharmonic fill": lambda _: Baseline("biharmonic fill", biharmonic, {"tile": 48, "reach": 16}),
+    "temporal median 3": lambda _: _series("temporal median 3", temporal_median, size=(3,)),
+    "temporal median 5": lambda _: _series("temporal median 5", temporal_median, size=(5,)),
+    "temporal Gaussian": lambda _: _series(
+        "temporal Gaussian", temporal_gaussian, volumes=(1.0, 0.5, 0.7, 1.5, 2.0, 3.0)
+    ),
+    "despike": lambda _: _series("despike", despike, threshold=(3.0, 2.0, 4.0, 6.0)),
+    "slice repair": lambda _: _series("slice repair", slice_repair, threshold=REPAIR),
+    "temporal PCA": lambda _: _series("temporal PCA", temporal_pca, strength=PCA),
+    "slice repair + PCA": lambda _: _series(
+        "slice repair + PCA", repair_and_pca, threshold=REPAIR, strength=PCA
     ),
 }
 

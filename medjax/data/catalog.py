@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medjax.data import samples
+from medjax.data import local, local_fmri, samples, samples_fmri, samples_fundus, samples_xray
 from medjax.data.builder import (
     DatasetInfo,
     Record,
@@ -18,7 +18,15 @@ from medjax.data.recipes import Recipe
 from medjax.errors import UserError
 
 # One a line: bundled with a dependency, or made from the folder that MEDJAX_DATA names.
-RECIPES: tuple[Recipe, ...] = (samples.RECIPE,)
+RECIPES: tuple[Recipe, ...] = (
+    samples.RECIPE,
+    samples_xray.RECIPE,
+    samples_fmri.RECIPE,
+    samples_fundus.SAMPLE_RECIPE,
+    samples_fundus.DRIVE_RECIPE,
+    *local.RECIPES,
+    *local_fmri.RECIPES,
+)
 
 
 @dataclasses.dataclass(frozen=True)
