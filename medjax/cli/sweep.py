@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from medjax.experiment import Experiment
     from medjax.sweep.crew import Standing
     from medjax.sweep.plan import Plan
+    from medjax.sweep.results import Found
 
 _log = logging.getLogger(__name__)
 LINE_SECONDS = 30.0
+LOGS = "logs"
 USAGE = """usage: medjax sweep EXPERIMENT --grid FIELD=V1,V2,... [OPTIONS] [--FIELD VALUE]
 
 Trains an experiment in many settings and compares them on the validation scans.
@@ -72,14 +74,14 @@ def run(args: Sequence[str]) -> int:
             )
         found = results.find(what, folder, study.listed(study.open_study(what, folder)))
         next_steps = _next_steps(found)
-        written = results.write(found), page.write(found, next_steps)
+        written = results.write(found), page.write(found, list(next_steps.values()))
     Console(width=None if sys.stdout.isatty() else 140).print(results.table(found))
     sys.stdout.write(f"wrote {written[0]} and {written[1]}\n")
     if not finished:
         go_on = shlex.join(["medjax", "sweep", *args])
         sys.stdout.write(f"stopped; all is saved in {folder}\nnext, to go on: {go_on}\n")
         return 0
-    sys.stdout.write("".join(f"next: {step}\n" for step in next_steps))
+    sys.stdout.write("".join(f"next, {aim}: {step}\n" for aim, step in next_steps.items()))
     return 0 if found.best is not None else 1
 
 
@@ -183,10 +185,16 @@ def _shared_words(args: Sequence[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _next_steps(found: Any) -> list[str]:
+def _next_steps(found: "Found") -> dict[str, str]:
     if found.best is None:
-        return [f"read the logs in {found.folder / 'logs'}"]
-    return [f"medjax evaluate {found.best_folder}", found.plan.command(found.best.settings)]
+        return {"to see why": f"less {found.folder / LOGS}/*"}
+    train = found.plan.command(found.best.settings)
+    run = shlex.quote(str(found.best_folder))
+    return {
+        # A finished run is not trained again, so this goes straight to the test scans.
+        "the best setting on the test scans": f"{train} --run {run}",
+        "to train it anew": train,
+    }
 
 
 @contextlib.contextmanager

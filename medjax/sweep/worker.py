@@ -109,6 +109,7 @@ def train_and_judge(plan: Plan, experiment: Experiment, folder: Path) -> Outcome
 def main(folder: Path, number: int, cores: frozenset[int], trial: Trial = train_and_judge) -> None:
     """The worker's process; started by `crew`."""
     _log_to(folder / LOGS / f"worker-{number}.log")
+    _log.info("worker %d: process %d", number, os.getpid())
     if cores:
         os.sched_setaffinity(0, cores)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

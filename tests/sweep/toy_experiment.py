@@ -36,6 +36,10 @@ class Denoise(Task):
     )
     filters: ClassVar[tuple[str, ...]] = ()
 
+    title: ClassVar[str] = "Toy"
+    note: ClassVar[str] = ""
+    display: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+
     def check(self, record) -> None: ...
 
     def prepare(self, raw, key) -> Pair:
