@@ -25,7 +25,7 @@ full = Experiment(
     method=CGAN(discriminator=PatchGANConfig(width=32, layers=2, norm="none")),
     data=Data(name="mri_t1", patch=(48, 64, 64), batch=4, threads=4),
     schedule=Schedule(steps=20_000, peak=5e-4, end=2e-6, warmup=200, clip=1.0),
-    tiling=Tiling(size=(64, 96, 96), overlap=(16,), batch=1),
+    tiling=Tiling(size=(64, 96, 96), overlap=16, batch=1),
     keep=Keep(save_every=1000, log_every=50),
 )
 
@@ -35,6 +35,6 @@ cpu = dataclasses.replace(
     method=CGAN(discriminator=PatchGANConfig(width=8, layers=2, norm="none"), ema_decay=0.99),
     data=Data(name="mri_t1", patch=(24, 40, 40), batch=2),
     schedule=Schedule(steps=400, peak=1.5e-3, end=1e-5, warmup=20, clip=1.0),
-    tiling=Tiling(size=(48, 64, 64), overlap=(8,), batch=1),
+    tiling=Tiling(size=(48, 64, 64), overlap=8, batch=1),
     keep=Keep(save_every=200, log_every=20),
 )

@@ -48,7 +48,8 @@ def test_training_patches_look_like_whole_radiographs(exposure) -> None:
     mine, whole = (
         np.asarray(d) - case.reference[place] for d in (pair.degraded[..., 0], case.degraded[place])
     )
-    assert np.std(mine) == pytest.approx(np.std(whole), rel=0.12)
+    # The measured exposure differs a little from patch to patch.
+    assert np.std(mine, axis=(1, 2)).mean() == pytest.approx(np.std(whole), rel=0.12)
     assert np.mean(mine) == pytest.approx(np.mean(whole), abs=0.02)
 
 
