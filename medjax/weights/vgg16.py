@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from medjax.errors import UserError
-from medjax.io.common import atomic
 from medjax.models.vgg import CONVOLUTIONS, ConvWeights, VGGWeights, check_layers
 from medjax.weights.download import Progress, Remote, download, verify
 from medjax.weights.torch_file import read_state_dict
@@ -120,6 +119,9 @@ def fetch(
     Raises:
       UserError: no connection, a wrong file, or a package that is missing.
     """
+    # Here, because it brings the file libraries, and every loss imports this module.
+    from medjax.io.common import atomic
+
     kept = cached(layout)
     if kept.is_file():
         return kept
