@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from medjax.baselines import block_matching, n4
 from medjax.baselines.classical import (
     Image,
     bilateral,
@@ -157,6 +158,21 @@ FILTERS: Mapping[str, Callable[[Window], Baseline]] = {
     "slice repair + PCA": lambda _: _series(
         "slice repair + PCA", repair_and_pca, threshold=REPAIR, strength=PCA
     ),
+    "BM3D": lambda _: Baseline(
+        "BM3D",
+        block_matching.block_matching,
+        {"noise": "hann", "strength": 1.0},
+        {"strength": (1.0, 1.5, 2.0)},
+        dimensions=(2,),
+    ),
+    "N4": lambda _: Baseline("N4", n4.n4),
+}
+
+
+# Of filters that need a package medjax does not depend on: whether it is installed.
+OPTIONAL: Mapping[str, Callable[[], bool]] = {
+    "BM3D": block_matching.available,
+    "N4": n4.available,
 }
 
 

@@ -1,0 +1,75 @@
+"""Trains the networks of a suite, or goes on where a run was stopped."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.restoration.suites import Entry
+from medjax import run
+from medjax.experiment import Experiment, find, load
+from medjax.models.cost import multiply_adds
+from medjax.models.size import parameter_count
+from medjax.tasks.base import each_axis
+
+
+class Network(NamedTuple):
+    """One trained network with what it cost."""
+
+    entry: Entry
+    seed: int
+    experiment: Experiment
+    restore: run.Restore
+    cost: dict[str, Any]
+
+
+def planned(entry: Entry, setting: str, seed: int, steps: int | None) -> Experiment:
+    """The experiment of an entry under a seed."""
+    experiment = load(find(entry.experiment), setting)
+    experiment = dataclasses.replace(experiment, seed=seed, **entry.change)
+    if steps is None:
+        return experiment
+    schedule = dataclasses.replace(experiment.schedule, steps=steps)
+    return dataclasses.replace(experiment, schedule=schedule)
+
+
+def trained(entry: Entry, setting: str, seed: int, steps: int | None, runs: Path) -> Network:
+    """Trains an entry in its own run folder, from its newest checkpoint if there is one."""
+    experiment = planned(entry, setting, seed, steps)
+    folder = runs / f"{entry.experiment}-{'-'.join(entry.name.split())}-{seed}".replace(",", "")
+    sys.stderr.write(f"{entry.name}, seed {seed}: {folder}\n")
+    result = run.train(experiment, folder)
+    if result.interrupted:
+        sys.stderr.write(f"stopped; all is saved in {runs}; the same command goes on\n")
+        sys.exit(0)
+    if result.step_seconds is not None:
+        run.write_pace(folder, result)
+    opened = run.open_run(folder, experiment)
+    return Network(entry, seed, experiment, opened.restore, _cost(experiment, folder))
+
+
+def _cost(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    task, config = experiment.task, experiment.network
+    patch = each_axis(experiment.data.patch, task.dims)[task.dims - task.network_dims :]
+    channels = _channels(experiment)
+    adds = multiply_adds(config, (1, *patch, channels))
+    voxels = 1
+    for side in patch:
+        voxels *= side
+    pace = run.read_pace(folder) or {}
+    return {
+        "parameters": parameter_count(config, dims=len(patch), channels=channels),
+        "kilo_flop_per_sample": 2 * adds / voxels / 1e3,
+        "images_per_second": pace.get("images_per_second"),
+        "device": pace.get("device"),
+    }
+
+
+def _channels(experiment: Experiment) -> int:
+    """Input channels of the network: the degraded image and its conditions."""
+    import jax
+    import jax.numpy as jnp
+
+    task = experiment.task
+    blank = jnp.zeros((1, *each_axis(experiment.data.patch, task.dims), 1))
+    return jax.eval_shape(task.encode, blank).shape[-1]
