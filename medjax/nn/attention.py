@@ -56,7 +56,8 @@ class SqueezeExcite(nn.Module):
     The means are over the whole of what the network sees: a tile of a scan is weighed by itself.
 
     Attributes:
-        reduction: by how much the hidden layer is narrower than the input.
+        reduction: by how much the hidden layer is narrower than the input, down to 4 channels:
+            with fewer, all its ReLUs may be shut from the start.
         dtype: type in which to compute.
     """
 
@@ -68,6 +69,6 @@ class SqueezeExcite(nn.Module):
         """`x` scaled by one number a channel of each image."""
         channels = x.shape[-1]
         mean = jnp.mean(x, tuple(range(1, x.ndim - 1)), keepdims=True, dtype=jnp.float32)
-        hidden = nn.Dense(max(1, channels // self.reduction), dtype=self.dtype)(mean)
+        hidden = nn.Dense(max(4, channels // self.reduction), dtype=self.dtype)(mean)
         weight = nn.Dense(channels, dtype=self.dtype, bias_init=_OPEN)(nn.relu(hidden))
         return x * nn.sigmoid(weight).astype(x.dtype)

@@ -93,3 +93,119 @@ def test_wrong_rank_channels_and_options_are_refused():
     with pytest.raises(ValueError, match="norm"):
         bad = UNet(UNetConfig(norm="layer"))  # type: ignore[arg-type]
         jax.eval_shape(bad.init, jax.random.key(0), noise(1, 16, 16, 1))
+
+
+# Options
+
+
+def names(variables) -> set[str]:
+    """Paths of modules without their numbers."""
+    paths = jax.tree_util.tree_leaves_with_path(variables["params"])
+    return {step.key.rstrip("_0123456789") for path, _ in paths for step in path[:-1]}
+
+
+def test_names_of_the_default_network_stay_as_checkpoints_have_them():
+    variables = jax.eval_shape(UNet(UNetConfig(depth=1)).init, jax.random.key(0), noise(1, 8, 8, 1))
+    params = variables["params"]
+    assert sorted(params) == [*(f"ConvUnit_{i}" for i in range(6)), "Conv_0", "Upsample_0"]
+    assert sorted(params["ConvUnit_0"]) == ["Conv_0", "Normalise_0"]
+    assert sorted(params["ConvUnit_0"]["Normalise_0"]) == ["BatchNorm_0"]
+    assert sorted(params["Upsample_0"]) == ["ConvTranspose_0", "Normalise_0"]
+    assert sorted(variables["batch_stats"]["Upsample_0"]["Normalise_0"]["BatchNorm_0"]) == [
+        "mean",
+        "var",
+    ]
+
+
+def test_residual_levels_have_the_layers_of_residual_blocks():
+    config = UNetConfig(
+        width=4, depth=1, convs_per_level=3, norm="none", level_block="residual", residual=False
+    )
+    params = jax.eval_shape(UNet(config).init, jax.random.key(0), noise(1, 8, 8, 2))["params"]
+
+    def conv(inputs: int, outputs: int, taps: int = 9) -> int:
+        return (taps * inputs + 1) * outputs
+
+    levels = conv(2, 4) + 4 * conv(4, 4) + conv(4, 8) + 4 * conv(8, 8)
+    levels += conv(8, 4, 16) + conv(8, 4) + 4 * conv(4, 4)
+    assert parameter_count(params) == levels + conv(4, 1)
+
+
+@pytest.mark.parametrize("attention", ["gate", "squeeze_excite"])
+def test_attention_weighs_each_skip_and_learns(attention):
+    config = dataclasses.replace(SMALL, width=4, attention=attention, residual=False)
+    net, x = UNet(config), noise(1, 6, 5, 2)
+    params = quick(net.init)(jax.random.key(0), x)["params"]
+    (module,) = {"AttentionGate", "SqueezeExcite"} & names({"params": params})
+    assert module == ("AttentionGate" if attention == "gate" else "SqueezeExcite")
+    plain = UNet(dataclasses.replace(config, attention="none"))
+    without = {name: value for name, value in params.items() if module not in name}
+    assert len(params) - len(without) == config.depth
+
+    def loss(params):
+        return jnp.sum(jnp.square(net.apply({"params": params}, x)))  # pyright: ignore
+
+    gradient = quick(jax.grad(loss))(params)
+    assert all(
+        jnp.abs(leaf).max() > 0
+        for i in range(config.depth)
+        for leaf in jax.tree.leaves(gradient[f"{module}_{i}"])
+    )
+    shut = {
+        name: jax.tree.map(jnp.zeros_like, value) if module in name else value
+        for name, value in params.items()
+    }
+    # Zero logits weigh the skip by a half: the kernel that reads it does the same.
+    halved = dict(without)
+    for i, width in zip((3, 4), (8, 4), strict=True):
+        kernel = without[f"ConvUnit_{i}"]["Conv_0"]["kernel"]
+        scaled = kernel.at[..., width:, :].multiply(0.5)
+        halved[f"ConvUnit_{i}"] = {
+            "Conv_0": {**without[f"ConvUnit_{i}"]["Conv_0"], "kernel": scaled}
+        }
+    np.testing.assert_allclose(
+        quick(net.apply)({"params": shut}, x), quick(plain.apply)({"params": halved}, x), atol=1e-5
+    )
+
+
+def test_factorised_network_convolves_over_space_or_time_but_at_its_end():
+    config = UNetConfig(
+        width=2, depth=1, norm="none", factorised=True, level_block="residual", residual=True
+    )
+    x = noise(1, 5, 1, 3, 2, 1)
+    made = jax.eval_shape(UNet(config).init_with_output, jax.random.key(0), x)
+    assert made[0].shape == x.shape
+    params = dict(made[1]["params"])
+    last = params.pop("Conv_0")["kernel"]
+    assert last.shape == (3, 3, 3, 3, 2, 1)
+    kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    assert {tuple(n > 1 for n in shape[:4]) for shape in kernels} == {
+        (False, True, True, True),
+        (True, False, False, False),
+    }
+    joint = jax.eval_shape(
+        UNet(dataclasses.replace(config, factorised=False)).init, jax.random.key(0), x
+    )
+    assert parameter_count(params) < 0.45 * parameter_count(joint["params"])
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_short_axes_are_reflected_to_and_fro(size):
+    x = noise(1, size, 8, 1)
+    to_and_fro = [*range(size), *range(size - 2, 0, -1)] * 8
+    np.testing.assert_array_equal(pad_to_multiple(x, 8), x[:, jnp.array(to_and_fro[:8])])
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 20, 20, 1), (1, 3, 1, 9, 7, 1), (1, 1, 1, 1)])
+def test_few_slices_and_single_samples_pass_a_deep_network(shape):
+    x = noise(*shape)
+    config = UNetConfig(width=1, depth=3, convs_per_level=1, norm="none", max_width=2)
+    made = jax.eval_shape(UNet(config).init_with_output, jax.random.key(0), x)
+    assert made[0].shape == shape
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(ValueError, match="level_block is one of plain, residual"):
+        UNetConfig(level_block="dense")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="attention is one of none, gate"):
+        UNetConfig(attention="self")  # type: ignore[arg-type]

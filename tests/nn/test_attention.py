@@ -54,11 +54,11 @@ def test_gate_refuses_other_sizes():
 @pytest.mark.parametrize("space", [(5, 4), (3, 2, 4), (2, 3, 2, 2)])
 def test_squeeze_excite_is_its_formula(space):
     x = noise(0, 2, *space, 8)
-    weighed, variables = quick(SqueezeExcite().init_with_output)(jax.random.key(2), x)
+    weighed, variables = quick(SqueezeExcite(2).init_with_output)(jax.random.key(2), x)
     first, second = (variables["params"][name] for name in ("Dense_0", "Dense_1"))
     mean = np.asarray(x).reshape(2, -1, 8).mean(1)
     hidden = np.maximum(mean @ first["kernel"] + first["bias"], 0)
-    assert hidden.shape == (2, 2)
+    assert hidden.shape == (2, 8 // 2)
     weight = sigmoid(hidden @ second["kernel"] + second["bias"])
     weight = weight.reshape(2, *(1,) * len(space), 8)
     np.testing.assert_allclose(weighed, x * weight, rtol=1e-4, atol=1e-5)

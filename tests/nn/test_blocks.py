@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +28,22 @@ def test_instance_norm_makes_each_image_independent_and_batch_norm_does_not():
         axes = (1, 2) if independent else (0, 1, 2)
         expected = (x - x.mean(axes, keepdims=True)) / x.std(axes, keepdims=True)
         np.testing.assert_allclose(y, expected, atol=1e-4)
+
+
+def test_batch_norm_is_that_of_flax():
+    """Normalise against Flax's layer from the same variables; test_norm.py has the gradients."""
+    x = 2 * noise(4, 8, 8, 3) + 1
+    layer, flax = Normalise("batch"), nn.BatchNorm(use_running_average=False, momentum=0.9)
+    variables = layer.init(jax.random.key(0), x, train=True)
+    theirs = {group: values["BatchNorm_0"] for group, values in variables.items()}
+    assert jax.tree.map(jnp.shape, theirs) == jax.tree.map(
+        jnp.shape, flax.init(jax.random.key(0), x)
+    )
+    y, updated = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    want, moved = flax.apply(theirs, x, mutable=["batch_stats"])
+    np.testing.assert_allclose(y, want, atol=1e-5)  # pyright: ignore
+    for ours, wanted in zip(jax.tree.leaves(updated), jax.tree.leaves(moved), strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-5)
 
 
 def test_batch_norm_running_statistics_follow_the_batch_and_serve_evaluation():

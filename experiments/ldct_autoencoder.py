@@ -1,0 +1,39 @@
+"""Low-dose CT with a plain autoencoder: the baseline of ldct_rdae, of equal parameters.
+
+    medjax train ldct_autoencoder
+
+No dense connections, no skips, no residuals; the widths are those that
+`medjax.models.autoencoder.matching` finds for the networks of ldct_rdae. All else is the same
+there. The `full` setting is for accelerators and was not run.
+"""
+
+import dataclasses
+
+from medjax.evaluate import Tiling
+from medjax.experiment import Data, Experiment, Keep, Schedule
+from medjax.losses.config import WindowedL1
+from medjax.methods.config import Regression
+from medjax.models.autoencoder import AutoencoderConfig
+from medjax.tasks.ldct import LowDoseCT
+
+full = Experiment(
+    name="ldct_autoencoder",
+    summary="plain autoencoder for low-dose CT, the parameters of ldct_rdae",
+    task=LowDoseCT(train_dose=(0.05, 0.6)),
+    network=AutoencoderConfig(width=72, depth=2, convs_per_level=12),
+    method=Regression(),
+    loss=WindowedL1(),
+    data=Data(name="ct_samples", patch=(128,), batch=32),
+    schedule=Schedule(steps=20_000, peak=2e-4, end=2e-6),
+    tiling=Tiling(ensemble=True),
+    keep=Keep(save_every=1000, log_every=50),
+)
+
+cpu = dataclasses.replace(
+    full,
+    network=AutoencoderConfig(width=17, depth=3, convs_per_level=3),
+    method=Regression(ema_decay=0.998),
+    data=Data(name="ct_samples", patch=(64,), batch=8),
+    schedule=Schedule(steps=1200, peak=1.5e-3, end=1e-5),
+    keep=Keep(save_every=400, log_every=20),
+)
