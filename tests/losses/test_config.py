@@ -1,6 +1,5 @@
 """The losses as settings: what they are made of, and that they train."""
 
-import dataclasses
 import json
 
 import jax
@@ -108,12 +107,11 @@ def test_wrong_settings_are_told_to_the_user():
 
 
 def test_the_preset_trains_and_its_weights_are_in_no_state():
-    clean = jnp.asarray(data.camera()[::8, ::8][8:40, 8:40, None], jnp.float32)[None] / 255
-    noise = 0.1 * jax.random.normal(jax.random.key(0), (2, *clean.shape[1:]))
-    batch = Pair(clean + noise, jnp.tile(clean, (2, 1, 1, 1)))
-    config = dataclasses.replace(PerceptualSSIM(), anchor=0.5)
-    network = UNetConfig(width=8, depth=0, convs_per_level=2, norm="none").build()
-    method = Regression(ema_decay=0.0).build(network, optax.adam(3e-3), config.build())
+    clean = jnp.asarray(data.camera()[::8, ::8][8:32, 8:32, None], jnp.float32)[None] / 255
+    batch = Pair(clean + 0.1 * jax.random.normal(jax.random.key(0), clean.shape), clean)
+    network = UNetConfig(width=8, depth=0, convs_per_level=1, norm="none").build()
+    loss = PerceptualSSIM(anchor=0.5).build()
+    method = Regression(ema_decay=0.0).build(network, optax.adam(1e-2), loss)
     state = jax.jit(method.init)(jax.random.key(1), batch)
     assert all(leaf.size < 8 * 8 * 9 + 1 for leaf in jax.tree.leaves(state))
     step = jax.jit(method.step, donate_argnums=0)
@@ -121,8 +119,8 @@ def test_the_preset_trains_and_its_weights_are_in_no_state():
     state, metrics = step(state, batch, key)
     # As the training loop runs: nothing may reach the device unasked.
     with jax.transfer_guard("disallow"):
-        for _ in range(30):
+        for _ in range(20):
             state, metrics = step(state, batch, key)
             losses.append(metrics["loss"])
-    assert float(losses[-1]) < 0.7 * float(losses[0])
+    assert float(losses[-1]) < 0.8 * float(losses[0])
     assert step._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
