@@ -173,7 +173,15 @@ def read_keras(path: Path) -> dict[str, ConvWeights]:
         ) from error
     first = weights["conv1_1"]
     weights["conv1_1"] = first._replace(kernel=np.ascontiguousarray(first.kernel[:, :, ::-1]))
-    return _checked(weights, path)
+    _checked(weights, path)
+    # The same network: a kernel or colour the wrong way round would go unnoticed in training.
+    for name, ours in _bundled().convolutions.items():
+        theirs = weights[name].kernel
+        if np.abs(theirs - ours.kernel).max() > 0.01 * np.abs(ours.kernel).max():
+            raise UserError(
+                f"{path}: {name} differs from the bundled weights; this is another file"
+            )
+    return weights
 
 
 def read_torchvision(path: Path) -> dict[str, ConvWeights]:

@@ -1,7 +1,10 @@
 """The weights that come along, and both published layouts turned into them."""
 
+import functools
 import hashlib
+import http.server
 import importlib.util
+import threading
 
 import numpy as np
 import pytest
@@ -101,6 +104,40 @@ def test_a_file_one_has_is_checked_converted_and_kept(
     assert weights.mean == expected
     # There already: the (wrong) file is not even looked at.
     assert vgg16.fetch(layout, tmp_path / "none") == kept
+
+
+def test_a_downloaded_file_is_removed_when_it_is_converted(network, tmp_path, monkeypatch):
+    (tmp_path / "web").mkdir()
+    path = tmp_path / "web" / "vgg16.pth"
+    write_torchvision(path, network)
+    published(path, monkeypatch, "torchvision")
+    handler = functools.partial(Quiet, directory=str(path.parent))
+    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/vgg16.pth"
+        remote = vgg16.REMOTES["torchvision"]._replace(url=url)
+        monkeypatch.setitem(vgg16.REMOTES, "torchvision", remote)
+        try:
+            assert cli.run(["weights", "fetch", "vgg16", "--layout", "torchvision"]) == 0
+        finally:
+            server.shutdown()
+    assert_same(vgg16.load("torchvision"), network)
+    kept = vgg16.cached("torchvision")
+    assert [p.name for p in kept.parent.iterdir()] == [kept.name]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_kernels_the_wrong_way_round_are_noticed(network, tmp_path):
+    path = tmp_path / "turned.h5"
+    kernel, bias = network["conv1_1"]
+    turned = kernel[:, :, ::-1]
+    write_keras(path, {**network, "conv1_1": ConvWeights(turned, bias)})
+    with pytest.raises(UserError, match=r"turned\.h5: conv1_1 differs"):
+        vgg16.read_keras(path)
 
 
 def test_another_file_is_refused(tmp_path):
