@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,7 +69,7 @@ def run(args: Sequence[str]) -> int:
     plan.check(what)
     with exclusive(folder):
         plan.keep(what, folder)
-        with _progress(what.metric) as report:
+        with _progress(what, folder) as report:
             finished = crew.sweep(
                 what, folder, workers, pin=jax.default_backend() == "cpu", report=report
             )
@@ -198,37 +199,47 @@ def _next_steps(found: "Found") -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _progress(metric: str) -> "Iterator[Callable[[Standing], None]]":
+def _progress(what: "Plan", folder: Path) -> "Iterator[Callable[[Standing], None]]":
     """A bar on a terminal, else a line now and then and whenever a setting ends."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(metric)
+        yield _lines(what, folder)
         return
     columns = (TextColumn("settings"), BarColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("starting")
 
         def show(now: "Standing") -> None:
-            bar.update(task, completed=now.work, total=now.total, description=_said(now, metric))
+            said = _said(now, what, folder)
+            bar.update(task, completed=now.work, total=now.total, description=said)
 
         yield show
 
 
-def _lines(metric: str) -> "Callable[[Standing], None]":
-    last = {"ended": -1, "at": 0.0}
+def _lines(what: "Plan", folder: Path) -> "Callable[[Standing], None]":
+    ended, said_at = -1, 0.0
 
     def show(now: "Standing") -> None:
-        if now.ended != last["ended"] or time.monotonic() - last["at"] > LINE_SECONDS:
-            last.update(ended=now.ended, at=time.monotonic())
-            _log.info("settings %s", _said(now, metric))
+        nonlocal ended, said_at
+        if now.ended != ended or time.monotonic() - said_at > LINE_SECONDS:
+            ended, said_at = now.ended, time.monotonic()
+            _log.info("settings %s", _said(now, what, folder))
 
     return show
 
 
-def _said(now: "Standing", metric: str) -> str:
+def _said(now: "Standing", what: "Plan", folder: Path) -> str:
+    from medjax.report.table import format_value
+    from medjax.sweep import results
+
+    count = Counter(setting.status for setting in now.settings)
     parts = [f"{now.ended}/{now.total} ended"]
-    parts += [f"{n} running" for n in [sum(s.status == "running" for s in now.settings)] if n]
-    parts += [f"{n} failed" for n in [sum(s.status == "failed" for s in now.settings)] if n]
+    parts += [f"{count[s]} {s}" for s in ("running", "failed", "lost") if count[s]]
+    found = results.find(what, folder, now.settings)
+    if found.best is not None:
+        column = found.columns[0]
+        value = format_value(column, found.best.values[column.key])
+        parts.append(f"best {column.title} {value} {column.unit} (run {found.best.number})")
     if now.seconds_left is not None:
         minutes, seconds = divmod(round(now.seconds_left), 60)
         parts.append(f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left")

@@ -10,7 +10,6 @@ from typing import Any
 
 from medjax.errors import UserError
 
-Kind = typing.Literal["float", "int"]
 Settings = Mapping[str, str | float | int]
 """A trial's value of each varied field: a grid's as typed, a range's as a number."""
 
@@ -42,14 +41,14 @@ class Range:
       low: least value.
       high: greatest value.
       log: search by factors instead of differences.
-      kind: of the field.
+      whole: whole numbers only.
     """
 
     field: str
     low: float
     high: float
     log: bool = False
-    kind: Kind = "float"
+    whole: bool = False
 
 
 def grid(choices: Iterable[Choice]) -> Iterator[dict[str, str]]:
@@ -116,17 +115,16 @@ def parse_range(experiment: Any, text: str) -> Range:
     if kind is None:
         raise UserError(f"--range {text}: {field} is not a number; use --grid {field}=...")
     try:
-        number = int if kind == "int" else float
-        ends = number(low), number(others[0])
+        ends = kind(low), kind(others[0])
     except ValueError:
-        of = "whole numbers" if kind == "int" else "numbers"
+        of = "whole numbers" if kind is int else "numbers"
         raise UserError(f"--range {text}: {field} takes {of}") from None
     log = others[1:] == ["log"]
     if not (ends[0] < ends[1] and all(map(math.isfinite, ends))):
         raise UserError(f"--range {text}: the first end must be less than the second")
     if log and ends[0] <= 0:
         raise UserError(f"--range {text}: a logarithmic range must be positive")
-    return Range(field, *ends, log=log, kind=kind)
+    return Range(field, *ends, log=log, whole=kind is int)
 
 
 def parse_choice(experiment: Any, text: str, value: Callable[[str, str], Any]) -> Choice:
@@ -153,7 +151,7 @@ def parse_choice(experiment: Any, text: str, value: Callable[[str, str], Any]) -
     return Choice(field, texts, values)
 
 
-def _kind(experiment: Any, field: str) -> Kind | None:
+def _kind(experiment: Any, field: str) -> type[float] | type[int] | None:
     *groups, name = field.split(".")
     owner = experiment
     for group in groups:
@@ -161,4 +159,4 @@ def _kind(experiment: Any, field: str) -> Kind | None:
     declared = typing.get_type_hints(type(owner))[name]
     # Some fields take one number or several, or none.
     types = {declared, *typing.get_args(declared)}
-    return "float" if float in types else "int" if int in types else None
+    return float if float in types else int if int in types else None

@@ -225,7 +225,7 @@ def _suggested(trial: optuna.Trial, plan: Plan) -> dict[str, Any]:
         c.field: trial.suggest_categorical(c.field, c.texts) for c in plan.choices
     }
     for r in plan.ranges:
-        if r.kind == "int":
+        if r.whole:
             chosen[r.field] = trial.suggest_int(r.field, int(r.low), int(r.high), log=r.log)
         else:
             chosen[r.field] = trial.suggest_float(r.field, r.low, r.high, log=r.log)

@@ -75,6 +75,7 @@ def alive(process: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_kill_9_and_ctrl_c(toy: str, tmp_path: Path) -> None:
     args = ["sweep", toy, "--grid", "schedule.peak=1e-3,1e-1", "--grid", "seed=1,2"]
     args += ["--schedule.steps", str(STEPS), "--workers", "2", "--run", "swept"]

@@ -51,9 +51,9 @@ def test_ranges(experiment) -> None:
         "schedule.peak", 1e-4, 1e-2, log=True
     )
     assert space.parse_range(experiment, "--schedule.warmup=0:50") == space.Range(
-        "schedule.warmup", 0, 50, kind="int"
+        "schedule.warmup", 0, 50, whole=True
     )
-    assert space.parse_range(experiment, "data.patch=32:64").kind == "int"
+    assert space.parse_range(experiment, "data.patch=32:64").whole
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_a_failed_setting_says_why_and_stays_failed(toy: str, tmp_path: Path, va
 
 def test_ranges_are_searched_towards_the_better_side(toy: str, tmp_path: Path) -> None:
     plan = plan_of(
-        toy, Range("schedule.peak", 1e-4, 1.0, log=True), Range("seed", 0, 5, kind="int"), trials=30
+        toy, Range("schedule.peak", 1e-4, 1.0, log=True), Range("seed", 0, 5, whole=True), trials=30
     )
     study = studies.open_study(plan, tmp_path)
     studies.fill(study, plan, tmp_path)
