@@ -25,7 +25,7 @@ full = Experiment(
     network=UNetConfig(width=64, depth=4, norm="none", full_resolution_blocks=1),
     method=CGAN(discriminator=PatchGANConfig(width=64, norm="none")),
     loss=WindowedL1(),
-    data=Data(name="ct_samples", patch=(128,), batch=32),
+    data=Data(name="ct_samples", patch=128, batch=32),
     schedule=Schedule(steps=20_000, peak=2e-4, end=2e-6),
     tiling=Tiling(ensemble=True),
     keep=Keep(save_every=1000, log_every=50),
@@ -37,7 +37,7 @@ cpu = dataclasses.replace(
         width=16, depth=3, convs_per_level=2, max_width=128, norm="none", full_resolution_blocks=1
     ),
     method=CGAN(discriminator=PatchGANConfig(width=16, layers=2, norm="none"), ema_decay=0.998),
-    data=Data(name="ct_samples", patch=(64,), batch=8),
+    data=Data(name="ct_samples", patch=64, batch=8),
     schedule=Schedule(steps=1200, peak=1.5e-3, end=1e-5),
     keep=Keep(save_every=400, log_every=20),
 )

@@ -24,7 +24,7 @@ full = Experiment(
     network=REDCNNConfig(),
     method=Regression(),
     loss=WindowedL1(),
-    data=Data(name="ct_samples", patch=(128,), batch=32),
+    data=Data(name="ct_samples", patch=128, batch=32),
     schedule=Schedule(steps=20_000, peak=2e-4, end=2e-6),
     tiling=Tiling(ensemble=True),
     keep=Keep(save_every=1000, log_every=50),
@@ -34,7 +34,7 @@ cpu = dataclasses.replace(
     full,
     network=REDCNNConfig(width=16),
     method=Regression(ema_decay=0.998),
-    data=Data(name="ct_samples", patch=(64,), batch=8),
+    data=Data(name="ct_samples", patch=64, batch=8),
     schedule=Schedule(steps=1200, peak=1.5e-3, end=1e-5),
     keep=Keep(save_every=400, log_every=20),
 )
