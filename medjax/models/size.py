@@ -1,6 +1,7 @@
 """Networks of equal size: how many parameters a network has, and the width that gives so many."""
 
 import dataclasses
+import functools
 import math
 from typing import TypeVar
 
@@ -31,15 +32,17 @@ def with_parameters(config: Config, count: int, *, dims: int = 2, channels: int 
     def resized(width: int) -> Config:
         return dataclasses.replace(config, width=width)  # pyright: ignore[reportCallIssue]
 
+    @functools.cache
     def size(width: int) -> int:
         return parameter_count(resized(width), dims=dims, channels=channels)
 
-    high = 1
-    while size(high) < count:
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if size(middle) < count else (low, middle)
-    candidates = [width for width in (low, high) if width >= 1]
+    # Parameters grow nearly with the square of the width, so two guesses land beside it.
+    width = config.width  # pyright: ignore[reportAttributeAccessIssue]
+    for _ in range(2):
+        width = max(1, round(width * math.sqrt(count / size(width))))
+    while size(width) < count:
+        width += 1
+    while width > 1 and size(width - 1) >= count:
+        width -= 1
+    candidates = [w for w in (width - 1, width) if w >= 1]
     return resized(min(candidates, key=lambda width: abs(size(width) - count)))
