@@ -69,7 +69,10 @@ class Plan:
             field: choices[field].value(value) if field in choices else value
             for field, value in settings.items()
         }
-        return space.replaced(self.base, values)
+        try:
+            return space.replaced(self.base, values)
+        except ValueError as error:
+            raise UserError(f"{_said(settings)}: {error}") from error
 
     def command(self, settings: Settings) -> str:
         """The command line that trains one setting."""
@@ -141,8 +144,7 @@ def check(plan: Plan) -> None:
         try:
             run.method_of(experiment)
         except ValueError as error:
-            said = ", ".join(f"{field}={value}" for field, value in settings.items())
-            raise UserError(f"{said}: {error}") from error
+            raise UserError(f"{_said(settings)}: {error}") from error
     for name in {plan.experiment(settings).data.name for settings in tried}:
         _check_data(plan, name)
 
@@ -169,6 +171,10 @@ def column(plan: Plan) -> Column:
         hint = f"did you mean {near[0]}?" if near else f"it measures {', '.join(columns)}"
         raise UserError(f"--metric {plan.metric}: the task does not measure it; {hint}")
     return columns[plan.metric]
+
+
+def _said(settings: Settings) -> str:
+    return ", ".join(f"{field}={value}" for field, value in settings.items())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -129,6 +129,8 @@ def test_a_column_with_a_reference_is_judged_by_the_distance_to_it(
         ({"overrides": {"data.name": "blind"}}, "dataset blind: has no 'valid' scans"),
         ({"choices": (Choice("data.name", ("toy", "blind"), ("toy", "blind")),)}, "blind"),
         ({"choices": (Choice("network.kernel", ("3", "0"), (3, 0)),)}, "network.kernel=0"),
+        ({"choices": (Choice("network.kernel", ("3", "11"), (3, 11)),)}, "network.kernel=11: .*"),
+        ({"ranges": (Range("network.kernel", 3, 11, whole=True),)}, "kernel 11: too large"),
         ({"choices": (Choice("schedule.accumulate", ("0",), (0,)),)}, "accumulate"),
     ],
 )

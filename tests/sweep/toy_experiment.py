@@ -76,6 +76,10 @@ class SmoothConfig(NetworkConfig):
     kernel: int = 3
     biased: bool = True
 
+    def __post_init__(self) -> None:
+        if self.kernel > 9:
+            raise ValueError(f"kernel {self.kernel}: too large")
+
     def build(self) -> nn.Module:
         if self.kernel < 1:
             raise ValueError(f"kernel {self.kernel}: must be positive")
