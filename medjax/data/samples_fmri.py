@@ -23,7 +23,10 @@ TRAIN_FILE, TEST_FILE = "example4d.nii.gz", "functional.nii"
 FRAMES = 24
 # The file says 2000 s.
 STILL_SECONDS = 2.0
-SHRINK = (2, 2, 2)
+# To 8.8 mm slices of 4 mm pixels, about those of the series to test on.
+SHRINK = (4, 2, 2)
+# That series has three slices: so the head is there in two slabs of three, too.
+SLABS = {"still-a": slice(None), "still-a-lower": slice(0, 3), "still-a-upper": slice(3, 6)}
 
 INFO = DatasetInfo(
     name="fmri_samples",
@@ -97,7 +100,8 @@ def _shards() -> Mapping[str, Sequence[Shard]]:
         assert scan.spacing is not None
         spacing = [mm * f for mm, f in zip(scan.spacing, SHRINK, strict=True)]
         volume = shrunk(image.mean(axis=0), SHRINK)
-        yield series_record(still(volume, FRAMES), STILL_SECONDS, spacing, "still-a", "a")
+        for case, slab in SLABS.items():
+            yield series_record(still(volume[slab], FRAMES), STILL_SECONDS, spacing, case, "a")
 
     def test() -> Iterator[Record]:
         scan, image = read_series(folder / TEST_FILE)

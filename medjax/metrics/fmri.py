@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 Series = Float[np.ndarray, "t z y x"]
 Brain = Bool[np.ndarray, "z y x"]
 
+TSNR_CEILING = 1000.0
+
 
 def brain_mask(series: Series) -> Brain:
     """Voxels whose mean over time exceeds half of its 98th percentile."""
@@ -26,10 +28,12 @@ def brain_signal(series: Series) -> float:
 def tsnr(series: Series, brain: Brain) -> float:
     """Temporal signal-to-noise ratio: median over the brain of mean / standard deviation in time.
 
-    Large is not good by itself: a series without any activity has the largest.
+    Large is not good by itself: a series without any activity has the largest, given as
+    `TSNR_CEILING`.
     """
     values = series[:, brain].astype(np.float64)
-    return float(np.median(values.mean(0) / np.maximum(values.std(0), 1e-9)))
+    mean, spread = values.mean(0), values.std(0)
+    return float(np.median(mean / np.maximum(spread, np.abs(mean) / TSNR_CEILING + 1e-12)))
 
 
 def dvars(series: Series, brain: Brain, signal: float = 1.0) -> float:

@@ -67,7 +67,7 @@ def slow_waves(
 
 def blobs(
     centres: Float[Array, "count 3"],
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     spacing_mm: Float[ArrayLike, " 3"],
     radius_mm: float,
 ) -> Float[Array, "count z y x"]:

@@ -107,7 +107,7 @@ def activity(
     key: PRNGKeyArray,
     times: Float[Array, " t"],
     centres: Float[Array, "spots 3"],
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     spacing_mm: Float[ArrayLike, " 3"],
     model: Activity,
     onset: Float[ArrayLike, ""] = 0.0,
@@ -126,11 +126,16 @@ def activity(
     """
     maps = blobs(centres, shape, spacing_mm, model.radius_mm)
     active = len(centres) // 2
-    task = model.percent / 100 * block_response(times, model.block_s, onset)
-    waves = slow_waves(key, times, len(centres) - active, model.waves_hz)
-    spots = jnp.sum(maps[:active], axis=0)
-    change = task[:, None, None, None] * jnp.minimum(spots, 1.0)
-    return change + model.waves_percent / 100 * jnp.einsum("ct,czyx->tzyx", waves, maps[active:])
+    change = jnp.zeros((len(times), *shape))
+    if model.percent:
+        response = model.percent / 100 * block_response(times, model.block_s, onset)
+        spots = jnp.minimum(jnp.sum(maps[:active], axis=0), 1.0)
+        change = response[:, None, None, None] * spots
+    if model.waves_percent:
+        waves = slow_waves(key, times, len(centres) - active, model.waves_hz)
+        waves = model.waves_percent / 100 * waves
+        change = change + jnp.einsum("ct,czyx->tzyx", waves, maps[active:])
+    return change
 
 
 def slice_gains(key: PRNGKeyArray, shape: tuple[int, int], scanner: Scanner) -> Float[Array, "t z"]:

@@ -15,7 +15,15 @@ from medjax.methods.base import Pair
 from medjax.metrics import fmri as metrics
 from medjax.metrics.column import Column
 from medjax.metrics.quality import psnr, ssim
-from medjax.physics.fmri import Activity, Scanner, activity, block_response, degrade, slice_times
+from medjax.physics.fmri import (
+    Activity,
+    HeadMotion,
+    Scanner,
+    activity,
+    block_response,
+    degrade,
+    slice_times,
+)
 from medjax.physics.noise_level import noise_level
 from medjax.tasks.base import Case, Record, Task
 
@@ -37,7 +45,8 @@ class FMRISeries(Task):
     still, before it is degraded, so that its recovery can be judged.
 
     Attributes:
-      scanner: what goes wrong.
+      scanner: what goes wrong with held-out series.
+      train_scanner: what goes wrong in training; trouble is met more often, to be learnt sooner.
       noise: standard deviation of held-out series' thermal noise, 1 is the brain's mean signal.
       train_noise: range of it in training, uniform in the logarithm.
       activity: what is put on top.
@@ -47,6 +56,7 @@ class FMRISeries(Task):
     """
 
     scanner: Scanner = Scanner()
+    train_scanner: Scanner = Scanner(motion=HeadMotion(events=0.3), dropouts=0.1)
     noise: float = 0.03
     train_noise: tuple[float, float] = (0.01, 0.06)
     activity: Activity = Activity()
@@ -131,12 +141,12 @@ class FMRISeries(Task):
             _mirrored(np.arange(c, c + p), n)
             for c, p, n in zip(corner, patch, image.shape, strict=True)
         ]
-        phase = slice_times(image.shape[1], self.scanner.order)[places[1]]
+        phase = slice_times(image.shape[1], self.train_scanner.order)[places[1]]
         centre = (np.array(image.shape[1:]) - 1) / 2 - np.array(corner[1:])
         inner = [p[m : len(p) - m] for p, m in zip(places, self.margin(patch), strict=True)]
         firsts = {f"first_{axis}": _first(p) for axis, p in zip("tzyx", inner, strict=True)}
         return {
-            "signal": np.float32(_signal(image)),
+            "signal": np.asarray(_signal(image), np.float32),
             "phase": phase.astype(np.float32),
             "centre": centre.astype(np.float32),
             **firsts,
@@ -163,7 +173,7 @@ class FMRISeries(Task):
         low, high = np.log(self.train_noise).tolist()
         noise = jnp.exp(jax.random.uniform(level_key, minval=low, maxval=high))
         bad, _ = degrade(
-            bad_key, series, seconds, mm, raw["phase"], raw["centre"], noise, self.scanner
+            bad_key, series, seconds, mm, raw["phase"], raw["centre"], noise, self.train_scanner
         )
         inner = (slice(None), *(slice(MARGIN, -MARGIN),) * 3)
         bad, series = bad[inner], series[inner]
@@ -260,8 +270,8 @@ def _whole(task: FMRISeries):
 
 
 def _signal(series: Float32[np.ndarray, "t z y x"]) -> float:
-    """The brain's mean signal, from 16 volumes at most: it is asked for with every patch."""
-    step = max(1, len(series) // 16)
+    """The brain's mean signal, from a few volumes: it is asked for with every patch."""
+    step = max(1, len(series) // 4)
     return metrics.brain_signal(series[::step])
 
 

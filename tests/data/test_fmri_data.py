@@ -18,14 +18,16 @@ def nibabel_file(name: str) -> np.ndarray:
 
 def test_samples_are_what_the_files_say(tmp_path) -> None:
     dataset = catalog.load("fmri_samples", tmp_path)
-    (test,), (train,) = dataset.split("test"), dataset.split("train")
+    (test,), (train, *slabs) = dataset.split("test"), dataset.split("train")
     np.testing.assert_allclose(test["image"], nibabel_file("functional.nii"), rtol=1e-6)
     np.testing.assert_allclose(test["spacing"], [2, 8, 4, 4], rtol=1e-5)
     assert train["subject"] != test["subject"]
-    expected = nibabel_file("example4d.nii.gz").mean(0)[:2, :2, :2].mean()
+    expected = nibabel_file("example4d.nii.gz").mean(0)[:4, :2, :2].mean()
     assert train["image"][5, 0, 0, 0] == pytest.approx(expected, rel=1e-5)
     np.testing.assert_array_equal(train["image"][0], train["image"][-1])
-    np.testing.assert_allclose(train["spacing"], [2, 4.4, 4, 4], rtol=1e-4)
+    np.testing.assert_allclose(train["spacing"], [2, 8.8, 4, 4], rtol=1e-4)
+    np.testing.assert_array_equal(np.concatenate([s["image"] for s in slabs], 1), train["image"])
+    assert {s["subject"] for s in slabs} == {train["subject"]}
     assert dataset.info.dims == 4
 
 

@@ -24,6 +24,8 @@ def test_brain_is_where_the_signal_is(series: np.ndarray) -> None:
 def test_white_noise_has_known_tsnr_and_dvars(series: np.ndarray) -> None:
     brain = fmri.brain_mask(series)
     assert fmri.tsnr(series, brain) == pytest.approx(50, rel=0.05)
+    still = np.repeat(series[:1], 5, 0)
+    assert fmri.tsnr(still, brain) == pytest.approx(fmri.TSNR_CEILING)
     # The difference of two independent samples has sqrt(2) times their deviation.
     assert fmri.dvars(series, brain, signal=100) == pytest.approx(2 * np.sqrt(2), rel=0.05)
     assert np.isnan(fmri.dvars(series[:1], brain))
