@@ -87,7 +87,7 @@ class Baseline:
 Window = tuple[float, float]
 STRENGTHS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 REPAIR = (4.0, 2.0, 3.0, 6.0, 10.0)
-PCA = (1.0, 0.6, 0.8, 1.3)
+PCA = (1.0, 0.4, 0.6, 0.8)
 
 
 def _ends(window: Window) -> dict[str, float]:
