@@ -4,7 +4,7 @@
 
 Trains on a head and an abdomen, and fills a slice of another head from another scanner that
 misses a fifth of its lines, in runs of up to 4, and blocks of up to 24 pixels over a tenth of it.
-The network starts from a smooth filling and may change missing samples only. In a CT file of
+The network starts from interpolation and may change missing samples only. In a CT file of
 your own, set missing samples to -1500 HU; `medjax restore` fills those and keeps all others.
 Missing slices of volumes: `inpainting_volume_cgan`.
 """

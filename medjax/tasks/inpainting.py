@@ -19,9 +19,10 @@ from medjax.errors import UserError
 from medjax.losses.ssim import WINDOW, ssim_maps
 from medjax.methods.base import Pair
 from medjax.metrics.column import Column
-from medjax.physics.missing import MISSING, MOST, Gaps, fill_smoothly, is_missing, missing_mask
+from medjax.physics.missing import MISSING, MOST, Gaps, fill_linearly, is_missing, missing_mask
 from medjax.tasks.base import Case, Record, Task
 from medjax.tasks.margins import equal_margin, margin_within
+from medjax.tasks.records import known_spacing
 
 Image = Float32[np.ndarray, "*space"]
 
@@ -30,7 +31,7 @@ Image = Float32[np.ndarray, "*space"]
 class Inpainting(Task):
     """Fill the lines and blocks that CT slices miss.
 
-    The network gets a smooth first guess (`fill_smoothly`) and the mask; with
+    The network gets a first guess by interpolation (`fill_linearly`) and the mask; with
     `models.masked.MaskedConfig` it changes nothing else.
 
     Attributes:
@@ -129,11 +130,11 @@ class Inpainting(Task):
         reference = record["image"] / self.level(record["image"])
         missing = np.asarray(missing_mask(jax.random.key(seed), 1, reference.shape, self.gaps))
         degraded = np.where(missing[0, ..., 0], np.float32(MISSING), reference)
-        return Case(record["case"], degraded, reference, 0.0, tuple(record["spacing"].tolist()))
+        return Case(record["case"], degraded, reference, 0.0, known_spacing(record))
 
     def encode(self, degraded: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 2"]:
         missing = is_missing(degraded)
-        guess = fill_smoothly(self._scale(degraded), missing)
+        guess = fill_linearly(self._scale(degraded), missing)
         return jnp.concatenate([guess, missing.astype(jnp.float32)], axis=-1)
 
     def decode(self, restored: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:
