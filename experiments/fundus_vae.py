@@ -29,9 +29,9 @@ full = Experiment(
     # 2 sigma² of a decoder with a noise of 1 % of white.
     method=VAE(beta=2e-4, warmup=2000),
     loss=L2(),
-    data=Data(name="fundus_drive", patch=(128,), batch=32),
+    data=Data(name="fundus_drive", patch=128, batch=32),
     schedule=Schedule(steps=20_000, peak=3e-4, end=1e-6, clip=1.0),
-    tiling=Tiling(size=(256,), overlap=(64,)),
+    tiling=Tiling(size=256, overlap=64),
     keep=Keep(save_every=1000, log_every=50),
 )
 
@@ -39,7 +39,7 @@ cpu = dataclasses.replace(
     full,
     network=CVAEConfig(width=16, depth=3, convs_per_level=1, latent=8, max_width=64),
     method=VAE(beta=2e-4, warmup=200, ema_decay=0.99),
-    data=Data(name="fundus_drive", patch=(64,), batch=8),
+    data=Data(name="fundus_drive", patch=64, batch=8),
     schedule=Schedule(steps=1000, peak=2e-3, end=1e-5, clip=1.0),
     keep=Keep(save_every=250, log_every=20),
 )

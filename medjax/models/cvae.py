@@ -19,6 +19,7 @@ from medjax.models.vae import (
     Reconstruction,
     bounded_gaussian,
     crop,
+    equalised,
     near_prior,
     standard_normal_like,
 )
@@ -56,7 +57,7 @@ class LatentHead(nn.Module):
 
     @nn.compact
     def __call__(self, deep: Features) -> Gaussian:
-        deep = deep.astype(jnp.float32)
+        deep = equalised(deep)
         if self.config.latent_shape == "vector":
             deep = jnp.mean(deep, axis=tuple(range(1, deep.ndim - 1)), keepdims=True)
         size = (1,) * spatial_dims(deep)

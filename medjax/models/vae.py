@@ -36,7 +36,9 @@ LatentShape = Literal["spatial", "vector"]
 # Beyond exp(-8) a posterior is a point for float32, and beyond exp(8) its samples overflow.
 LOG_VARIANCE_BOUND = 8.0
 # Posteriors start near the prior: the KL alone moves a mean that starts elsewhere back slowly.
-near_prior = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+near_prior = nn.initializers.normal(0.1)
+# Squared, and with the small variance of a trained posterior, it makes the prior's 1.
+near_one = nn.initializers.constant(0.95)
 
 
 class Gaussian(NamedTuple):
@@ -164,6 +166,16 @@ class Decoder(nn.Module):
         return last(h).astype(jnp.float32)
 
 
+def equalised(features: Float[Array, "*batch channel"]) -> Float[Array, "*batch channel"]:
+    """What a posterior is read from, in float32, over the root of its length.
+
+    Adam moves every weight by the same amount: without this the first step would throw all
+    posteriors far from the prior, the farther the longer the features (the "equalised learning
+    rate" of Karras et al., arXiv:1710.10196).
+    """
+    return features.astype(jnp.float32) / np.sqrt(features.shape[-1])
+
+
 def bounded_gaussian(numbers: Float[Array, "batch *latent twice"]) -> Gaussian:
     """The first half of the channels as mean, the second as log-variance within +-8."""
     mean, spread = jnp.split(numbers, 2, axis=-1)
@@ -188,6 +200,11 @@ class VAE(nn.Module):
     posterior's mean: the nearest image that the model knows. Channels after the first
     `out_channels` are left out.
 
+    The posteriors' means are normalised over the batch, with a learned scale and no offset (Zhu et
+    al., "A batch normalized inference network keeps the KL vanishing away", ACL 2020): else the
+    decoder takes their common offset for a bias, and samples of the prior, which has none, decode
+    to nothing.
+
     Raises:
         ValueError: images of another size.
     """
@@ -198,6 +215,7 @@ class VAE(nn.Module):
         config = self.config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+        self.centre = nn.BatchNorm(momentum=0.9, use_bias=False, scale_init=near_one)
         if config.latent_shape == "vector":
             self.posterior = nn.Dense(2 * config.latent, kernel_init=near_prior)
             self.spread = nn.Dense(int(np.prod(self.grid)) * config.widths[-1])
@@ -218,10 +236,10 @@ class VAE(nn.Module):
         if image.shape[1:-1] != tuple(config.size):
             raise ValueError(f"this VAE knows images of {config.size}, not {image.shape[1:-1]}")
         deep = self.encoder(image[..., : config.out_channels], train=train)[-1]
-        deep = deep.astype(jnp.float32)
         if config.latent_shape == "vector":
             deep = deep.reshape(len(deep), -1)
-        return bounded_gaussian(self.posterior(deep))
+        found = bounded_gaussian(self.posterior(equalised(deep)))
+        return found._replace(mean=self.centre(found.mean, use_running_average=not train))
 
     def decode(
         self, latent: Float[Array, "batch *latent"], *, train: bool = False

@@ -46,10 +46,10 @@ class Fundus(Task):
     """
 
     blur: float = 1.5
-    shade: float = 0.1
+    shade: float = 0.05
     noise: float = 0.04
     train_blur: Range = (0.0, 2.5)
-    train_shade: Range = (0.0, 0.2)
+    train_shade: Range = (0.0, 0.1)
     train_noise: Range = (0.01, 0.06)
     scale: float = 150.0
     white: float = 255.0
@@ -134,7 +134,8 @@ class Fundus(Task):
 
     def simulate(self, record: Record, seed: int) -> Case:
         image = record["image"]
-        shot = _camera(self)(jax.random.key(seed), image[None, ..., None])
+        faults = Faults(*(jnp.full((1,), x) for x in (self.blur, self.shade, self.noise)))
+        shot = _camera(self)(jax.random.key(seed), image[None, ..., None], faults)
         degraded, noiseless = (np.asarray(x)[0, ..., 0] for x in shot)
         noise = float(np.std((degraded - noiseless)[field_of_view(image)]))
         return Case(record["case"], degraded, image, noise, None)
@@ -174,9 +175,8 @@ def _margin_of(task: Fundus, side: int) -> int:
 
 @functools.lru_cache
 def _camera(task: Fundus):
-    faults = Faults(*(jnp.full((1,), x) for x in (task.blur, task.shade, task.noise)))
-
-    def shoot(key: PRNGKeyArray, image: Array):
+    # The faults are arguments: as constants, XLA would compute their blur while it compiles.
+    def shoot(key: PRNGKeyArray, image: Array, faults: Faults):
         shot = degrade(key, image / task.white, faults, scale=task.scale, max_blur=task.blur)
         return shot.image * task.white, shot.noiseless * task.white
 
