@@ -2,8 +2,11 @@
 
     medjax train mri_motion_cgan2d
 
-The same volumes, the same 3-D motion and as many voxels a step as in `mri_motion_cgan3d`; the
-network sees axial slices one at a time.
+The same volumes, the same 3-D motion and as many voxels as in `mri_motion_cgan3d`; the network
+sees axial slices one at a time.
+
+Neither setting has been run to its end yet. In a trial, 227 steps of the `cpu` network with the L1
+loss alone took the test heads' MAE from 17.0 to 15.4 % (c) and from 12.2 to 11.0 % (d) of the mean.
 """
 
 import dataclasses
@@ -22,10 +25,9 @@ full = Experiment(
     task=MRIMotion(
         motion=MotionModel(
             segments=16,
-            translation_mm=1.5,
-            rotation_degrees=1.5,
-            pattern="jumps",
-            jump_probability=0.5,
+            translation_mm=3.5,
+            rotation_degrees=3.5,
+            pattern="walk",
         ),
         draws=64,
         slicewise=True,
@@ -40,11 +42,11 @@ full = Experiment(
 
 cpu = dataclasses.replace(
     full,
-    task=dataclasses.replace(full.task, draws=8),
-    network=UNetConfig(width=16, depth=4, max_width=128, norm="none", full_resolution_blocks=1),
+    task=dataclasses.replace(full.task, draws=6),
+    network=UNetConfig(width=16, depth=3, max_width=128, norm="none", full_resolution_blocks=1),
     method=CGAN(discriminator=PatchGANConfig(width=16, layers=2, norm="none"), ema_decay=0.99),
-    data=Data(name="mri_t1", patch=(1, 96, 80), batch=16),
-    schedule=Schedule(steps=480, peak=1.5e-3, end=1e-5, warmup=20, clip=1.0),
+    data=Data(name="mri_t1", patch=(1, 96, 80), batch=4),
+    schedule=Schedule(steps=1200, peak=2e-3, end=1e-5, warmup=20, clip=1.0),
     tiling=Tiling(size=(1, 112, 96), overlap=(0, 0, 0), batch=16),
-    keep=Keep(save_every=240, log_every=20),
+    keep=Keep(save_every=400, log_every=20),
 )

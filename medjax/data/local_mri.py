@@ -38,7 +38,7 @@ class Volume:
 VOLUMES = (
     Volume("mri_volumes", "pycortex_S1_T1_256.nii.gz", "t1-head-a", "train"),
     Volume("mri_volumes", "niivue_chris_t1.nii.gz", "t1-head-b", "train"),
-    Volume("mri_dicom_vsseg", "vsseg001_t1gd_256x256x96.nii.gz", "t1-gd-head-c", "train"),
+    Volume("mri_dicom_vsseg", "vsseg001_t1gd_256x256x96.nii.gz", "t1-gd-head-c", "test"),
     Volume("mri_volumes", "niivue_MR_Gd.nii.gz", "t1-gd-brain-d", "test"),
     # Another contrast than any network trained on this dataset has seen.
     Volume("mri_volumes", "niivue_M2208_T2w.nii.gz", "t2-brain-e", "extra"),
