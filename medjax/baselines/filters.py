@@ -23,6 +23,7 @@ from medjax.baselines.classical import (
     total_variation,
     wavelet,
 )
+from medjax.baselines.deblur import wiener
 from medjax.baselines.exposure import auto_gamma
 from medjax.baselines.inpaint import biharmonic, linear, nearest
 from medjax.baselines.temporal import (
@@ -137,6 +138,13 @@ FILTERS: Mapping[str, Callable[[Window], Baseline]] = {
         wavelet,
         {"strength": 0.5, "rule": "VisuShrink", "spins": 2},
         {"strength": (0.25, 0.5, *STRENGTHS[2:]), "rule": ("BayesShrink", "VisuShrink")},
+    ),
+    "Wiener": lambda _: Baseline(
+        "Wiener",
+        wiener,
+        {"blur": 1.5, "balance": 0.3},
+        {"blur": (0.7, 1.0, 1.5, 2.0), "balance": (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)},
+        dimensions=(2,),
     ),
     "auto gamma": lambda window: Baseline(
         "auto gamma",

@@ -67,7 +67,15 @@ class Fundus(Task):
         Column("ssim", "SSIM", "", "high", 4),
         Column("vessel_contrast", "vessel contrast", "", "reference", 4),
     )
-    filters: ClassVar[tuple[str, ...]] = ("CLAHE", "median 3", "bilateral", "TV", "NLM", "wavelet")
+    filters: ClassVar[tuple[str, ...]] = (
+        "CLAHE",
+        "median 3",
+        "bilateral",
+        "TV",
+        "NLM",
+        "wavelet",
+        "Wiener",
+    )
 
     def __post_init__(self) -> None:
         for name in ("train_blur", "train_shade", "train_noise"):
