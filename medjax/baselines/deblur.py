@@ -30,4 +30,4 @@ def wiener(image: Image, sigma: float, *, blur: float, balance: float) -> Image:
     wide = np.pad(np.asarray(image, np.float64) - offset, pad, mode="reflect")
     sharp = restoration.wiener(wide, kernel, balance, clip=False)
     inner = tuple(slice(pad, pad + n) for n in image.shape)
-    return sharp[inner] + offset
+    return np.asarray(sharp)[inner] + offset
