@@ -8,8 +8,8 @@ as long as the head. `mri_motion_cgan2d` trains on the same volumes, with the sa
 many voxels, slice by slice.
 
 The head drifts at random (a walk in 16 steps), which costs the two test heads 12 to 17 % of their
-mean; Johnson and Drangova (MRM 2019) publish 16.4 % before and 10.8 % after a 3-D cGAN. Neither
-setting has been run to its end yet.
+mean. Johnson and Drangova (MRM 2019) publish 16.4 % before and 10.8 % after a cGAN, on other data.
+Neither setting has been run to its end yet.
 """
 
 import dataclasses

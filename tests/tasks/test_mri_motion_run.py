@@ -52,6 +52,10 @@ def test_from_training_to_a_restored_file(tmp_path, monkeypatch, slicewise, patc
     assert result.step == 2
     trained = run.open_run(tmp_path / "run")
     assert trained.experiment == dataclasses.replace(experiment)
+    results = run.evaluate(tmp_path / "run", trained)
+    means = {row.method: row.values["mae_percent"] for row in results.rows}
+    assert means["with motion"] > 1 and means["at rest (reference)"] == 0
+    assert set(means) > {"median 3", "TV", "wavelet", "regression"}
     source, target = tmp_path / "in.nii.gz", tmp_path / "out.nii.gz"
     image = volume("d", 3)["image"]
     nib.save(nib.Nifti1Image(image.T, np.diag([4.0, 4.0, 4.0, 1.0])), source)
