@@ -102,9 +102,9 @@ def show(table: list[dict[str, Any]]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vae_augmentation")
     parser.add_argument("--each", type=int, default=30, help="training images a class (default 30)")
-    parser.add_argument("--seeds", type=int, default=5, help="draws of training images (default 5)")
+    parser.add_argument("--seeds", type=int, default=4, help="draws of training images (default 4)")
     parser.add_argument("--steps", type=int, default=400, help="classifier's batches (default 400)")
-    parser.add_argument("--vae-steps", type=int, default=1500, help="a VAE's batches (1500)")
+    parser.add_argument("--vae-steps", type=int, default=600, help="a VAE's batches (default 600)")
     parser.add_argument("--made", type=int, default=300, help="made images a class (default 300)")
     parser.add_argument("--side", type=int, default=32, help="of BUSI, in pixels (default 32)")
     parser.add_argument("--resamples", type=int, default=1000, help="bootstrap draws (1000)")
