@@ -7,6 +7,10 @@ misses a fifth of its lines, in runs of up to 4, and blocks of up to 24 pixels o
 The network starts from interpolation and may change missing samples only. In a CT file of
 your own, set missing samples to -1500 HU; `medjax restore` fills those and keeps all others.
 Missing slices of volumes: `inpainting_volume_cgan`.
+
+In the gaps of the held-out slice, inside the window, linear filling across the lines reaches
+22.2 dB and SSIM 0.947, biharmonic filling 23.1 and 0.953, the interpolation that the network
+starts from 22.6 and 0.946. Neither setting was run to its end.
 """
 
 import dataclasses

@@ -4,7 +4,7 @@
 
 Volumes come from `mri_t1` (`medjax data prepare FOLDER --name mri_t1 --dims 3`). A fifth of the
 slices and blocks over a twentieth of the volume are missing. In a file of your own, set missing
-samples to -1.
+samples to -1. Neither setting was run.
 """
 
 import dataclasses

@@ -2,10 +2,16 @@
 
     medjax train xray_exposure_cgan
 
-Trains on a chest, at 0.15 to 6 times the right exposure, and restores a leg of another patient
+Trains on a chest, at 0.15 to 8 times the right exposure, and restores a leg of another patient
 from another maker's plate: the shaft at a quarter of the photons (noise, and the converter's
 steps in bone), the ankle at four times as many (air and skin saturated). All rows of the table
-start from levels that are put right by the exposure measured on the whole image.
+start from levels that are put right by the exposure measured on the whole image; before that the
+two halves of the leg are at 11.1 and 13.5 dB, after it at 33.1 and 22.3.
+
+Neither setting was run to its end. A network of width 12 and depth 2 after 300 steps on patches of
+48 (an eighth of the `cpu` setting's work) reached 40.7 dB and 0.949 on the shaft, where TV,
+tuned and told the noise, reaches 42.0 and 0.982; on the saturated ankle it left 22.3 dB as it was,
+as every filter does.
 """
 
 import dataclasses

@@ -63,7 +63,7 @@ class XrayExposure(Task):
     """
 
     exposures: tuple[float, ...] = (0.25, 4.0)
-    train_exposure: tuple[float, float] = (0.15, 6.0)
+    train_exposure: tuple[float, float] = (0.15, 8.0)
     detector: Detector = Detector()
     gamma: tuple[float, float] = (0.4, 4.0)
     augment: Augment = Augment()
