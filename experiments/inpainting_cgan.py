@@ -10,7 +10,7 @@ Missing slices of volumes: `inpainting_volume_cgan`.
 
 In the gaps of the held-out slice, inside the window, linear filling across the lines reaches
 22.2 dB and SSIM 0.947, biharmonic filling 23.1 and 0.953, the interpolation that the network
-starts from 22.6 and 0.946. Neither setting was run to its end.
+starts from 22.6 and 0.946. Neither setting was run.
 """
 
 import dataclasses

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import nibabel as nib
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
@@ -11,7 +12,9 @@ from skimage.metrics import structural_similarity
 from medjax.data import pipeline
 from medjax.data.augment import Augment
 from medjax.errors import UserError
+from medjax.io import read_scan
 from medjax.physics.missing import Gaps, is_missing
+from medjax.restore import restore_file
 from medjax.tasks.inpainting import Inpainting, VolumeInpainting
 
 STILL = Augment(warp_probability=0.0, flip=False)
@@ -123,3 +126,28 @@ def test_wrong_scans_and_settings_are_refused() -> None:
     case = nothing.simulate(record(head()), 0)
     with pytest.raises(UserError, match="nothing is missing"):
         nothing.judge(case, case.degraded)
+
+
+def test_a_users_file_is_filled_and_known_samples_are_the_files_own(tmp_path) -> None:
+    task = Inpainting()
+    hu = np.random.default_rng(0).normal(40, 100, (2, 24, 20)).astype(np.float32)
+    hu[:, 10:14] = hu[1, 2:6, 5:9] = -1500
+    nib.save(nib.Nifti1Image(hu.T.copy(), np.eye(4)), tmp_path / "holes.nii.gz")
+
+    @jax.jit
+    def guess(image):
+        return task.decode(task.encode(image[None, ..., None])[..., :1])[0, ..., 0]
+
+    restore_file(
+        lambda image: np.asarray(guess(image)),
+        task,
+        tmp_path / "holes.nii.gz",
+        tmp_path / "filled.nii.gz",
+        description="filled",
+        modality="CT",
+    )
+    holes, filled = (read_scan(tmp_path / f"{n}.nii.gz", "CT").array for n in ("holes", "filled"))
+    missing = holes <= -1500
+    assert missing.sum() == 2 * 4 * 20 + 16
+    np.testing.assert_array_equal(filled[~missing], holes[~missing])
+    assert filled[missing].min() > -500
