@@ -1,6 +1,7 @@
 """A sweep's worker: a process that trains one setting after another until none is left."""
 
 import contextlib
+import dataclasses
 import logging
 import multiprocessing
 import os
@@ -8,8 +9,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import jax
@@ -45,29 +47,66 @@ class Outcome(NamedTuple):
 Trial = Callable[[Plan, Experiment, Path], Outcome]
 
 
-def work(plan: Plan, folder: Path, trial: Trial) -> None:
+@dataclasses.dataclass
+class Interrupts:
+    """SIGTERM as KeyboardInterrupt, but only where a setting can be given back."""
+
+    caught: bool = False
+    welcome: bool = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """For `signal.signal`."""
+        self.caught = True
+        if self.welcome:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Raises KeyboardInterrupt inside the block, also for a signal that came before it."""
+        self.welcome = True
+        try:
+            if self.caught:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.welcome = False
+
+
+def work(plan: Plan, folder: Path, trial: Trial, interrupts: Interrupts | None = None) -> None:
     """Takes settings until none waits or runs.
 
     Raises:
       KeyboardInterrupt: asked to stop; the setting under way is given back.
     """
+    interrupts = interrupts or Interrupts()
     study = studies.open_study(plan, folder)
     while True:
+        with interrupts.allowed():
+            pass
         with studies.take(study, plan, folder) as taken:
             if taken is not None:
                 _log.info("setting %s: %s", taken.number, dict(taken.settings))
-                _try(study, plan, folder, taken, trial)
+                _try(study, plan, folder, taken, trial, interrupts)
         if taken is None:
             # What others work on may come back, if they are killed.
             if not studies.unfinished(studies.listed(study)):
                 return
-            time.sleep(IDLE_SECONDS)
+            with interrupts.allowed():
+                time.sleep(IDLE_SECONDS)
 
 
-def _try(study: optuna.Study, plan: Plan, folder: Path, taken: Taken, trial: Trial) -> None:
+def _try(
+    study: optuna.Study,
+    plan: Plan,
+    folder: Path,
+    taken: Taken,
+    trial: Trial,
+    interrupts: Interrupts,
+) -> None:
     try:
-        experiment = plan.experiment(taken.settings)
-        outcome = trial(plan, experiment, folder / studies.TRIALS / taken.number)
+        with interrupts.allowed():
+            experiment = plan.experiment(taken.settings)
+            outcome = trial(plan, experiment, folder / studies.TRIALS / taken.number)
     except KeyboardInterrupt:
         studies.put_back(study, taken)
         raise
@@ -112,13 +151,14 @@ def main(folder: Path, number: int, cores: frozenset[int], trial: Trial = train_
     _log.info("worker %d: process %d", number, os.getpid())
     if cores:
         os.sched_setaffinity(0, cores)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts = Interrupts()
+    signal.signal(signal.SIGTERM, interrupts.handle)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if jax.default_backend() != "cpu":
         # Not on CPU: XLA refuses what it stored itself (jax issue 38445).
         jax.config.update("jax_compilation_cache_dir", str(datasets_folder().parent / "compiled"))
     with contextlib.suppress(KeyboardInterrupt):
-        work(plans.read(folder), folder, trial)
+        work(plans.read(folder), folder, trial, interrupts)
     # All is told; a signal from here on would only interrupt Python's own cleaning up.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

@@ -92,6 +92,25 @@ def test_what_a_setting_cannot_do_is_its_own_affair(toy: str, tmp_path: Path) ->
     results.write(found)
 
 
+def test_a_signal_waits_until_the_setting_can_be_given_back(toy: str, tmp_path: Path) -> None:
+    what = plan_of(toy, PEAKS)
+    start(what, tmp_path)
+    interrupts = worker.Interrupts()
+    interrupts.handle(15, None)
+    with pytest.raises(KeyboardInterrupt):
+        worker.work(what, tmp_path, worker.train_and_judge, interrupts)
+
+    def trial(*_: object) -> worker.Outcome:
+        interrupts.handle(15, None)
+        raise AssertionError("the signal was not heard")
+
+    interrupts = worker.Interrupts()
+    with pytest.raises(KeyboardInterrupt):
+        worker.work(what, tmp_path, trial, interrupts)
+    settings = studies.listed(studies.open_study(what, tmp_path))
+    assert [(s.status, s.attempts) for s in settings] == [("waiting", 1), ("waiting", 0)]
+
+
 @pytest.mark.parametrize("metric", ["error", "level"])
 def test_small_is_good_for_some_metrics(toy: str, tmp_path: Path, metric: str) -> None:
     what = plan_of(toy, PEAKS, metric=metric)
