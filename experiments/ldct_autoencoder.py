@@ -31,7 +31,7 @@ full = Experiment(
 
 cpu = dataclasses.replace(
     full,
-    network=AutoencoderConfig(width=17, depth=3, convs_per_level=3),
+    network=AutoencoderConfig(width=13, depth=3, convs_per_level=3),
     method=Regression(ema_decay=0.998),
     data=Data(name="ct_samples", patch=64, batch=8),
     schedule=Schedule(steps=1200, peak=1.5e-3, end=1e-5),

@@ -31,7 +31,7 @@ full = Experiment(
 
 cpu = dataclasses.replace(
     full,
-    network=RDAEConfig(width=16, growth=8, layers=3, blocks=1, depth=3),
+    network=RDAEConfig(width=12, growth=6, layers=3, blocks=1, depth=3),
     method=Regression(ema_decay=0.998),
     data=Data(name="ct_samples", patch=64, batch=8),
     schedule=Schedule(steps=1200, peak=1.5e-3, end=1e-5),
