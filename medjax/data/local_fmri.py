@@ -1,6 +1,6 @@
 """fMRI from the user's own folder: real series ("fmri_series"), brain templates ("fmri_template").
 
-Both expect the files below below MEDJAX_DATA. Series of too few volumes are held still: their mean
+Both expect their files below MEDJAX_DATA. Series of too few volumes are held still: their mean
 repeated, real in anatomy and contrast, without change over time. The templates are T1-weighted
 heads at 4 mm whose greys were changed to those of an EPI; still too. The task puts a known signal
 on top of every series (`tasks.fmri`).
