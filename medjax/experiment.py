@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import sys
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -171,6 +172,8 @@ def _import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"{path}: is not a Python file; an experiment's name ends in .py")
     module = importlib.util.module_from_spec(spec)
+    # Where classes of the file look up their own annotations.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except (SyntaxError, ImportError, NameError, TypeError, AttributeError, ValueError) as error:

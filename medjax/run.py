@@ -319,10 +319,16 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _pictures(task: Task, judged: Judged) -> CasePictures:
     low, high = task.display
+    case, images, spacing = judged.case, judged.images, judged.case.spacing
+    if task.dims == 4:
+        # Of a series, the volume that suffered most.
+        error = np.abs(case.degraded - case.reference).mean(axis=(1, 2, 3))
+        images = {name: image[int(error.argmax())] for name, image in images.items()}
+        spacing = None if spacing is None else spacing[1:]
     return CasePictures(
-        case_id=judged.case.name,
-        images=judged.images,
+        case_id=case.name,
+        images=images,
         reference=task.reference_name,
         window=Window(low, high, task.unit),
-        spacing=judged.case.spacing,
+        spacing=spacing,
     )

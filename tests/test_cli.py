@@ -276,3 +276,4 @@ def test_an_experiment_file_may_bring_a_loss_of_its_own(
     results.unlink()
     assert cli.run(["evaluate", "runs/own", "--experiment", "own.py"]) == 0
     assert results.is_file()
+    assert "did you mean --loss.factor" in refused(capsys, "train", "own.py", "--loss.facter", "1")

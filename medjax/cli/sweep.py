@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from medjax.cli.common import parse
-from medjax.cli.train import _setting as setting_of
+from medjax.cli.train import setting_of
 from medjax.errors import UserError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ def run(args: Sequence[str]) -> int:
         )
         return 0
     path = experiment.find(args[0])
-    setting = _setting(args[1:])
+    setting = setting_of(args[1:])
 
     @dataclasses.dataclass(frozen=True)
     class Train:
@@ -58,7 +58,12 @@ def run(args: Sequence[str]) -> int:
     return judge(folder, chosen.what)
 
 
-def _setting(args: Sequence[str]) -> str:
+def setting_of(args: Sequence[str]) -> str:
+    """The setting that `--setting` names, or that fits the device.
+
+    Raises:
+      UserError: there is no such setting.
+    """
     from medjax import experiment
 
     given = None

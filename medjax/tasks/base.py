@@ -38,7 +38,7 @@ class Case:
       reference: what it should give back, [*space].
       noise_std: standard deviation of degraded - reference over the scanned body: the "true
         sigma" that classical filters ask for.
-      spacing: millimetres an axis, or None.
+      spacing: millimetres an axis, of the time axis of a series seconds; or None.
     """
 
     name: str

@@ -1,12 +1,16 @@
 """What the benchmark makes of its numbers, on numbers made by hand."""
 
+import math
+
 import pytest
 
 from benchmarks.restoration import show
 from benchmarks.restoration.measuring import Value
 from benchmarks.restoration.suites import SUITES, Claim
 from benchmarks.restoration.training import planned
+from medjax.experiment import Experiment
 from medjax.metrics.column import Column
+from medjax.tasks.base import each_axis
 
 PSNR = Column("psnr", "PSNR", "dB", "high", 2)
 
@@ -67,10 +71,15 @@ def test_a_row_that_was_not_measured_settles_nothing() -> None:
     assert show.settle(Claim("A", "missing", "psnr"), MEASURED) is None
 
 
+def _samples_seen(plan: Experiment) -> int:
+    patch = math.prod(each_axis(plan.data.patch, plan.task.dims))
+    return plan.schedule.steps * plan.data.batch * patch
+
+
 def test_every_suite_names_experiments_that_differ_in_nothing_else_that_counts() -> None:
     for suite in SUITES.values():
         plans = [planned(entry, "cpu", 0, None) for entry in suite.entries]
         assert len({plan.data.name for plan in plans}) == 1
-        assert len({plan.schedule.steps for plan in plans}) == 1
+        assert len({_samples_seen(plan) for plan in plans}) == 1
         rows = {entry.name for entry in suite.entries}
         assert {claim.row for claim in suite.claims} <= rows

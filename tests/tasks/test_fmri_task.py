@@ -10,11 +10,10 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from medjax import run
-from medjax.baselines.filters import named
 from medjax.data import catalog, pipeline
 from medjax.data.builder import DatasetInfo
 from medjax.errors import UserError
-from medjax.evaluate import Tiling, contenders, judge
+from medjax.evaluate import Tiling
 from medjax.experiment import Data, Experiment, Keep, Schedule
 from medjax.methods.config import CGAN, MethodConfig, Regression
 from medjax.models.patchgan import PatchGANConfig
@@ -221,10 +220,12 @@ def test_a_tiny_run_from_end_to_end(
     assert restored.shape == series.shape
     # Two steps from the identity: a tile in the wrong place would be far off.
     assert np.abs(restored - series).max() < 0.2
-    rows = contenders(experiment.task, named(FMRISeries.filters), ("network", opened.restore))
-    (judged,) = judge(experiment.task, dataset.split("test"), rows, 0)
-    assert {"network", *FMRISeries.filters} < set(judged.values)
-    assert judged.values["network"]["psnr"] > judged.values["corrupted series"]["psnr"] - 1
+    results = run.evaluate(folder, opened)
+    values = {row.method: row.values for row in results.rows}
+    label = experiment.method.label
+    assert {label, *FMRISeries.filters} < set(values)
+    assert values[label]["psnr"] > values["corrupted series"]["psnr"] - 1
+    assert (folder / "report.html").stat().st_size > 10_000
 
 
 def test_volumes_join_the_batch_for_a_network_of_volumes() -> None:
