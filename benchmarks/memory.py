@@ -19,10 +19,10 @@ import jax
 from jaxtyping import Array
 
 from medjax import experiment as experiments
+from medjax.build import fold, method_of
 from medjax.data import catalog, pipeline
 from medjax.experiment import Experiment
 from medjax.methods.base import Pair
-from medjax.run import fold, method_of
 from medjax.tasks.base import each_axis
 
 MIB = 2**20

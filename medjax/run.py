@@ -5,24 +5,23 @@ import functools
 import json
 import logging
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float32
+from jaxtyping import Array
 
 from medjax.baselines.filters import named
+from medjax.build import fold, method_of
 from medjax.data import catalog, pipeline
 from medjax.errors import UserError
-from medjax.evaluate import Judged, contenders, ensemble, judge, restore_tiled, tuned
-from medjax.experiment import Experiment, Schedule, read, to_dict
+from medjax.evaluate import Judged, contenders, judge, tuned
+from medjax.experiment import Experiment, to_dict
 from medjax.io.common import atomic
-from medjax.methods.base import Method, Pair
+from medjax.methods.base import Pair
 from medjax.metrics.column import Column, Kind
 from medjax.report import table as tables
 from medjax.report.cases import CasePictures
@@ -31,42 +30,16 @@ from medjax.report.picture import Window
 from medjax.report.verdict import verdict
 from medjax.tasks.base import Task, each_axis
 from medjax.train import mesh as meshes
-from medjax.train.checkpoint import Checkpoints
 from medjax.train.loop import CHECKPOINTS, FitResult, fit
 from medjax.train.progress import Progress
-from medjax.train.schedule import cosine, cosine_restarts
 from medjax.train.writers import read_metrics
+from medjax.trained import EXPERIMENT, Restore, Trained, open_run
 
 _log = logging.getLogger(__name__)
-EXPERIMENT = "experiment.json"
 RESULTS = "results.json"
 PACE = "pace.json"
 REPORT = "report.html"
-
-
-def method_of(experiment: Experiment) -> Method:
-    """The experiment's network, optimiser, loss and method, put together."""
-    optimizer = optimizer_of(experiment.schedule)
-    return experiment.method.build(experiment.network.build(), optimizer, experiment.loss.build())
-
-
-def optimizer_of(plan: Schedule) -> optax.GradientTransformation:
-    """Adam along the schedule; with `accumulate` it moves once every so many batches."""
-    moves = plan.steps // plan.accumulate
-    if plan.restart_every:
-        rate = cosine_restarts(plan.restart_every // plan.accumulate, peak=plan.peak, end=plan.end)
-    else:
-        rate = cosine(moves, peak=plan.peak, end=plan.end, warmup=plan.warmup // plan.accumulate)
-    clip = [optax.clip_by_global_norm(plan.clip)] if plan.clip else []
-    optimizer = optax.chain(*clip, optax.adam(rate))
-    if plan.accumulate == 1:
-        return optimizer
-    return optax.MultiSteps(optimizer, plan.accumulate).gradient_transformation()
-
-
-def fold(x: Array, space: int) -> Array:
-    """`[batch, *leading, *space, channel]` with the leading axes joined to the batch."""
-    return x.reshape(-1, *x.shape[-space - 1 :])
+__all__ = ["Restore", "Trained", "describe", "evaluate", "identity", "open_run", "train"]
 
 
 def train(experiment: Experiment, folder: Path) -> FitResult:
@@ -152,85 +125,6 @@ def describe(experiment: Experiment) -> dict[str, Any]:
         },
         "dataset": dataclasses.asdict(catalog.load(experiment.data.name).info),
     }
-
-
-Restore = Callable[[Float32[np.ndarray, "*space"]], Float32[np.ndarray, "*space"]]
-
-
-class Trained(NamedTuple):
-    """A run opened for use."""
-
-    experiment: Experiment
-    step: int
-    restore: Restore
-    """`[*space]` in the task's unit to the same, in overlapping tiles."""
-    draw: Callable[[int], Restore] | None
-    """`draw(seed)` restores at random, each seed otherwise, where the method can."""
-    state: Any
-
-
-def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
-    """The newest good checkpoint of a run folder as a function on physical values.
-
-    Args:
-      folder: that `train` filled.
-      experiment: as it was trained, where its classes are not medjax's own; by default what
-        the folder's experiment.json says.
-
-    Raises:
-      UserError: the folder is no run, or has no checkpoint that verifies.
-    """
-    experiment = experiment or read(folder / EXPERIMENT)
-    task, method = experiment.task, method_of(experiment)
-    blank = jnp.zeros((1, *each_axis(experiment.data.patch, task.dims), 1))
-
-    def encode(x: Array) -> Array:
-        return fold(task.encode(x), task.network_dims)
-
-    like = jax.eval_shape(
-        lambda key, x: method.init(key, Pair(encode(x), fold(x, task.network_dims))),
-        jax.random.key(0),
-        blank,
-    )
-    mesh = meshes.make(1)
-    like = jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        like,
-        meshes.state_sharding(mesh, like),
-    )
-    with Checkpoints(folder / CHECKPOINTS, identity=None, read_only=True) as checkpoints:
-        found = checkpoints.restore_state("newest", like)
-
-    def decode(folded: Array, tiles: Array) -> Array:
-        return task.decode(folded.reshape(*tiles.shape[:-1], folded.shape[-1]))
-
-    @jax.jit
-    def restore_tiles(state: Any, tiles: Array) -> Array:
-        def once(tiles: Array) -> Array:
-            return decode(method.restore(state, encode(tiles)), tiles)
-
-        return ensemble(once, tiles) if experiment.tiling.ensemble else once(tiles)
-
-    @jax.jit
-    def draw_tiles(state: Any, tiles: Array, key: Array) -> Array:
-        assert method.draw is not None
-        return decode(method.draw(state, encode(tiles), key), tiles)
-
-    def tiled(restore: Callable[[Array], Array]) -> Restore:
-        return lambda image: restore_tiled(restore, image, experiment.tiling)
-
-    def draw(seed: int) -> Restore:
-        key = jax.random.key(seed)
-        # One key for all tiles: where they overlap they then show the same draw more nearly.
-        return tiled(lambda tiles: draw_tiles(found.state, tiles, key))
-
-    return Trained(
-        experiment,
-        found.step,
-        tiled(lambda tiles: restore_tiles(found.state, tiles)),
-        None if method.draw is None else draw,
-        found.state,
-    )
 
 
 def write_pace(folder: Path, result: FitResult) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32
 from scipy import stats
 
 Draw = Callable[[int], Callable[[Float32[np.ndarray, "*space"]], Float32[np.ndarray, "*space"]]]
-"""`draw(seed)` restores at random, each seed otherwise: `medjax.run.Trained.draw`."""
+"""`draw(seed)` restores at random, each seed otherwise: `medjax.trained.Trained.draw`."""
 
 
 class Draws(NamedTuple):

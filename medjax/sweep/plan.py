@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medjax import run
+from medjax import build
 from medjax.data import catalog
 from medjax.errors import UserError
 from medjax.experiment import Experiment, find, from_dict, load, to_dict
@@ -142,7 +142,7 @@ def check(plan: Plan) -> None:
     for settings in tried:
         experiment = plan.experiment(settings)
         try:
-            run.method_of(experiment)
+            build.method_of(experiment)
         except ValueError as error:
             raise UserError(f"{_said(settings)}: {error}") from error
     for name in {plan.experiment(settings).data.name for settings in tried}:

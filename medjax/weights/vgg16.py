@@ -9,7 +9,7 @@ import importlib.util
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -162,7 +162,7 @@ def read_keras(path: Path) -> dict[str, ConvWeights]:
         with h5py.File(path) as file:
             for name in CONVOLUTIONS:
                 block, convolution = name.removeprefix("conv").split("_")
-                group = file[f"block{block}_conv{convolution}"]
+                group: Any = file[f"block{block}_conv{convolution}"]
                 arrays = [np.asarray(group[key], np.float32) for key in group]
                 kernel = next(a for a in arrays if a.ndim == 4)
                 bias = next(a for a in arrays if a.ndim == 1)

@@ -10,6 +10,7 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from medjax import run
+from medjax.build import fold
 from medjax.data import catalog, pipeline
 from medjax.data.builder import DatasetInfo
 from medjax.errors import UserError
@@ -231,6 +232,6 @@ def test_a_tiny_run_from_end_to_end(
 def test_volumes_join_the_batch_for_a_network_of_volumes() -> None:
     task = FMRISeries(volumewise=True)
     series = jnp.arange(2 * 5 * 3 * 4 * 6, dtype=jnp.float32).reshape(2, 5, 3, 4, 6, 1)
-    folded = run.fold(series, task.network_dims)
+    folded = fold(series, task.network_dims)
     np.testing.assert_array_equal(folded[7], series[1, 2])
-    assert run.fold(series, FMRISeries().network_dims).shape == series.shape
+    assert fold(series, FMRISeries().network_dims).shape == series.shape

@@ -1,13 +1,13 @@
-"""What run.py puts together: the optimiser of a schedule, axes that join the batch."""
+"""What an experiment is built into: the optimiser of a schedule, axes that join the batch."""
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from medjax.build import fold, optimizer_of
 from medjax.errors import UserError
 from medjax.experiment import Schedule
-from medjax.run import fold, optimizer_of
 
 
 def test_accumulation_is_one_move_along_the_mean_gradient() -> None:
