@@ -95,6 +95,7 @@ SUITES: Mapping[str, Suite] = {
             Claim("3-D cGAN", "2-D cGAN, slice by slice", "ssim"),
             Claim("3-D cGAN", "", "mae_percent", "halved"),
         ),
+        filters=("N4",),
     ),
     "fmri": Suite(
         entries=(

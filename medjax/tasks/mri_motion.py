@@ -17,7 +17,16 @@ from medjax.methods.base import Pair
 from medjax.metrics.column import Column
 from medjax.metrics.mri import bright_level, ghost_level, head_mask, relative_mae
 from medjax.metrics.quality import psnr, ssim
-from medjax.physics.mri import MotionModel, corrupt, draw_poses, rician
+from medjax.physics.mri import (
+    MotionModel,
+    Poses,
+    bias_field,
+    corrupt,
+    draw_poses,
+    line_mask,
+    rician,
+    zero_filled,
+)
 from medjax.tasks.base import Case, Record, Task
 
 # Corrupted volumes kept for training: 500 of 96 x 112 x 96.
@@ -27,7 +36,7 @@ _corrupt = jax.jit(corrupt, static_argnums=3)
 
 @dataclasses.dataclass(frozen=True)
 class MRIMotion(Task):
-    """Undo rigid motion between the segments of a 3-D Cartesian scan.
+    """Undo rigid motion between the segments of a 3-D Cartesian scan, and what comes with it.
 
     Every volume is divided by the brightness of its tissue, so 1 is bright tissue. Motion acts
     on whole volumes, so patches are cut from whole volumes that were corrupted before, `draws`
@@ -39,6 +48,10 @@ class MRIMotion(Task):
       severity: in training, both standard deviations of the motion are multiplied by a number
         uniform in this range.
       noise: standard deviation of the Rician noise, as a fraction of bright tissue.
+      acceleration: of the scan; above 1 lines of phase encoding are left out, evenly, all but an
+        eighth in the centre of k-space, and taken as 0.
+      bias: standard deviation of the logarithm of the coil's smooth sensitivity; 0.2 is common at
+        3 T. The reference is free of it.
       phase_axis: axis of phase encoding of [z, y, x].
       draws: different motions of each training volume.
       gain: in training, brightness is multiplied by a number uniform in this range.
@@ -49,6 +62,8 @@ class MRIMotion(Task):
     motion: MotionModel = MotionModel()
     severity: tuple[float, float] = (0.5, 1.25)
     noise: float = 0.01
+    acceleration: float = 1.0
+    bias: float = 0.0
     phase_axis: int = 1
     draws: int = 16
     gain: tuple[float, float] = (0.8, 1.2)
@@ -76,8 +91,10 @@ class MRIMotion(Task):
                 raise UserError(f"task.{name} {low} {high}: must be 0 or more, in order")
         if self.phase_axis not in range(self.dims):
             raise UserError(f"task.phase_axis {self.phase_axis}: must be 0 (z), 1 (y) or 2 (x)")
-        if self.noise < 0 or self.draws < 1:
-            raise UserError("task: noise must not be negative, and draws at least 1")
+        if min(self.noise, self.bias) < 0 or self.draws < 1:
+            raise UserError("task: noise and bias must not be negative, and draws at least 1")
+        if not 1 <= self.acceleration <= 8:
+            raise UserError(f"task.acceleration {self.acceleration:g}: must be 1 to 8")
 
     @property
     def network_dims(self) -> int:
@@ -94,13 +111,15 @@ class MRIMotion(Task):
     @property
     def note(self) -> str:
         m = self.motion
+        more = f", acceleration {self.acceleration:g}" if self.acceleration > 1 else ""
+        more += f", a coil's sensitivity of {self.bias:g}" if self.bias else ""
         return (
             "Intensities are divided by that of bright tissue (99th percentile of what is brighter "
             "than the mean); PSNR and SSIM of the whole volume with data range 1; MAE inside the "
             f"head, as a share of its mean there. Motion ({m.pattern}) with standard deviations of "
             f"{m.translation_mm:g} mm and {m.rotation_degrees:g} degrees, seen from the pose of "
-            f"k-space's centre, Rician noise of {self.noise:g}. Filters know the error's standard "
-            "deviation and are tuned on the training volumes."
+            f"k-space's centre, Rician noise of {self.noise:g}{more}. Filters know the error's "
+            "standard deviation and are tuned on the training volumes."
         )
 
     def check(self, record: Record) -> None:
@@ -155,7 +174,7 @@ class MRIMotion(Task):
         motion_key, noise_key = jax.random.split(jax.random.key(seed))
         reference, _ = self.normalise(record["image"])
         poses = draw_poses(motion_key, self.motion, self.dims)
-        moved = _corrupt(reference, poses, record["spacing"], self.phase_axis)
+        moved = self._scanned(motion_key, reference, poses, record["spacing"])
         degraded = np.array(rician(noise_key, moved, self.noise))
         head = head_mask(reference)
         noise = float(np.std((degraded - reference)[head]))
@@ -193,7 +212,21 @@ class MRIMotion(Task):
             severity = jax.random.uniform(severity_key, minval=low, maxval=high)
             poses = draw_poses(pose_key, self.motion, self.dims, severity)
             clean, _ = self.normalise(record["image"])
-            return np.array(_corrupt(clean, poses, record["spacing"], self.phase_axis))
+            return np.array(self._scanned(pose_key, clean, poses, record["spacing"]))
+
+    def _scanned(
+        self, key: PRNGKeyArray, clean: np.ndarray, poses: Poses, spacing: np.ndarray
+    ) -> Float[Array, "z y x"]:
+        """The magnitude image of a moving head through this coil from the acquired lines."""
+        image = _corrupt(clean, poses, spacing, self.phase_axis)
+        if self.bias:
+            # The coil stands still while the head moves.
+            image = image * bias_field(jax.random.fold_in(key, 1), image.shape, self.bias)
+        if self.acceleration > 1:
+            lines = image.shape[self.phase_axis]
+            mask = line_mask(lines, self.acceleration, lines // 8)
+            image = zero_filled(image, mask, (self.phase_axis,))
+        return image
 
 
 def cut(

@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from medjax.data import pipeline
 from medjax.errors import UserError
 from medjax.io import read_scan
-from medjax.physics.mri import MotionModel
+from medjax.physics.mri import MotionModel, line_mask
 from medjax.restore import restore_file
 from medjax.tasks.mri_motion import MRIMotion, cut
 
@@ -178,3 +178,38 @@ def test_scans_that_do_not_serve_are_refused_with_advice(scan: dict, advice: str
 def test_impossible_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="task"):
         MRIMotion(**wrong)
+
+
+STILL = dataclasses.replace(PLAIN, motion=MotionModel(1, 0.0, 0.0))
+
+
+def test_lines_left_out_of_a_still_scan_are_those_of_the_mask() -> None:
+    task = dataclasses.replace(STILL, acceleration=2.0)
+    case = task.simulate(record(), 0)
+    whole = np.fft.fftshift(np.fft.fft(case.reference, axis=1), axes=1)
+    kept = line_mask(24, 2.0, 3)
+    assert kept.sum() == 12
+    part = np.fft.ifft(np.fft.ifftshift(whole * kept[:, None], axes=1), axis=1)
+    np.testing.assert_allclose(case.degraded, np.abs(part), atol=1e-3)
+    assert np.abs(case.degraded - case.reference).max() > 0.05
+
+
+def test_the_coil_is_smooth_and_not_in_the_reference() -> None:
+    scan = record()
+    case = dataclasses.replace(STILL, bias=0.2).simulate(scan, 0)
+    plain = STILL.simulate(scan, 0)
+    np.testing.assert_array_equal(case.reference, plain.reference)
+    inside = ndimage.binary_erosion(case.reference > 0.3, iterations=2)
+    log = np.log(case.degraded[inside] / case.reference[inside])
+    assert 0.03 < log.std() < 0.4
+    field = np.where(
+        inside, np.log(np.maximum(case.degraded, 1e-3) / np.maximum(case.reference, 1e-3)), 0
+    )
+    steps = np.abs(np.diff(field, axis=1))[inside[:, 1:] & inside[:, :-1]]
+    assert steps.max() < 0.2
+
+
+@pytest.mark.parametrize("wrong", [{"acceleration": 0.5}, {"bias": -0.1}])
+def test_a_scan_that_cannot_be_is_refused(wrong: dict) -> None:
+    with pytest.raises(UserError):
+        dataclasses.replace(QUICK, **wrong)
