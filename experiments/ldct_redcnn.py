@@ -6,6 +6,16 @@ The network sees the slice alone, as published, without the noise level that the
 Slices, doses, patches, steps and learning rates are those of ldct_cgan and ldct_rdae. The `full`
 setting has the published 96 channels; it is for accelerators and was not run. The `cpu` setting
 has the channels that take about the time of the other networks.
+
+`python -m benchmarks.restoration --suite ct --seeds 0` (`cpu` setting, head of another patient and
+scanner, three noise draws) printed in dB / SSIM, at 10 and at 25 % dose:
+
+    low-dose FBP                      34.20 / 0.8781    38.26 / 0.9260
+    NLM, tuned, true noise level      44.62 / 0.9895    46.67 / 0.9926
+    BM3D, noise spectrum and level    45.59 / 0.9918    47.72 / 0.9939
+    RED-CNN                           43.14 / 0.9861    45.91 / 0.9915
+
+Behind NLM and BM3D, and behind RDAE by 1.22 and 0.56 dB.
 """
 
 import dataclasses

@@ -44,9 +44,11 @@ class Value(NamedTuple):
 
 def columns(task: Task) -> tuple[Column, ...]:
     """The task's own columns, then those common to all tasks."""
-    known = {c.key for c in task.columns}
-    more = (dataclasses.replace(c, unit=task.unit) if c.key == "rmse" else c for c in COMMON)
-    return (*task.columns, *(c for c in more if c.key not in known))
+    known = {c.title for c in task.columns}
+    more = (
+        dataclasses.replace(c, unit=task.unit) if c.key in ("rmse", "mae") else c for c in COMMON
+    )
+    return (*task.columns, *(c for c in more if c.title not in known))
 
 
 def measured(
