@@ -9,7 +9,17 @@ many voxels, slice by slice.
 
 The head drifts at random (a walk in 16 steps), which costs the two test heads 12 to 17 % of their
 mean. Johnson and Drangova (MRM 2019) publish 16.4 % before and 10.8 % after a cGAN, on other data.
-Neither setting has been run to its end yet.
+
+`python -m benchmarks.restoration --suite mri --seeds 0` (`cpu` setting, two unseen heads, three
+motions each) printed MAE in the head as a share of its mean, PSNR and SSIM:
+
+    with motion                 13.15 %    24.42 dB    0.591
+    wavelet, tuned              12.71 %    24.73 dB    0.612
+    2-D cGAN, slice by slice    12.50 %    25.18 dB    0.812
+    3-D cGAN                    13.04 %    24.83 dB    0.723
+
+So neither halves the error, and the 2-D network stays ahead: two training heads and three minutes do
+not teach motion. What SSIM gains is air without ghosts. The `full` setting was not run.
 """
 
 import dataclasses
