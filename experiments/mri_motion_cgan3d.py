@@ -18,8 +18,8 @@ motions each) printed MAE in the head as a share of its mean, PSNR and SSIM:
     2-D cGAN, slice by slice    12.50 %    25.18 dB    0.812
     3-D cGAN                    13.04 %    24.83 dB    0.723
 
-So neither halves the error, and the 2-D network stays ahead: two training heads and three minutes do
-not teach motion. What SSIM gains is air without ghosts. The `full` setting was not run.
+So neither halves the error, and the 2-D network stays ahead: two training heads and three minutes
+do not teach motion. What SSIM gains is air without ghosts. The `full` setting was not run.
 """
 
 import dataclasses
