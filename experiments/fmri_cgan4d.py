@@ -9,8 +9,8 @@ trains on a real head held still in time and tests on 20 real volumes of another
 needs the dataset "fmri_series" and was not run.
 
 `python -m benchmarks.restoration --suite fmri --seeds 0` (`cpu` setting, the real series of another
-subject, three degradations) printed PSNR, error in the brain, correlation of time courses and of the
-activation map:
+subject, three degradations) printed PSNR, error in the brain, correlation of time courses and of
+the activation map:
 
     corrupted series              26.82 dB    8.30 %    0.226    0.066
     temporal median of 5          37.35 dB    2.17 %    0.194    0.358

@@ -8,9 +8,18 @@ steps in bone), the ankle at four times as many (air and skin saturated). All ro
 start from levels that are put right by the exposure measured on the whole image; before that the
 two halves of the leg are at 11.1 and 13.5 dB, after it at 33.1 and 22.3.
 
-Neither setting was run. A smaller network (width 12, depth 2, 300 steps of 6 patches of 48, up to
-6 times the exposure, no ensemble) reached 40.7 dB and 0.949 on the shaft, where TV, tuned and told
-the noise, reaches 42.0 and 0.982; it left the saturated ankle at 22.3 dB, as every filter does.
+`python -m benchmarks.restoration --suite xray --seeds 0` (`cpu` setting, both halves of the leg,
+three exposures each) printed, in dB / SSIM:
+
+    levels corrected            28.15 / 0.782
+    median of 3                 31.19 / 0.852
+    TV, tuned, noise told       31.31 / 0.859
+    wavelet, tuned, noise told  31.17 / 0.870
+    cGAN                        32.83 / 0.869
+
+Ahead of every filter by 1.5 dB and more in PSNR, level with wavelets in SSIM. CLAHE and histogram
+equalisation, made to be looked at and not to be measured, come out at 21.68 and 14.13 dB. The
+`full` setting was not run.
 """
 
 import dataclasses
