@@ -44,11 +44,11 @@ class Value(NamedTuple):
 
 def columns(task: Task) -> tuple[Column, ...]:
     """The task's own columns, then those common to all tasks."""
-    known = {c.title for c in task.columns}
+    known = {c.title for c in task.columns} | {c.key for c in task.columns}
     more = (
         dataclasses.replace(c, unit=task.unit) if c.key in ("rmse", "mae") else c for c in COMMON
     )
-    return (*task.columns, *(c for c in more if c.title not in known))
+    return (*task.columns, *(c for c in more if not {c.title, c.key} & known))
 
 
 def measured(

@@ -5,12 +5,18 @@ import math
 import pytest
 
 from benchmarks.restoration import show
-from benchmarks.restoration.measuring import Value
+from benchmarks.restoration.measuring import Value, columns
 from benchmarks.restoration.suites import SUITES, Claim
 from benchmarks.restoration.training import planned
 from medjax.experiment import Experiment
 from medjax.metrics.column import Column
-from medjax.tasks.base import each_axis
+from medjax.tasks.base import Task, each_axis
+from medjax.tasks.exposure import XrayExposure
+from medjax.tasks.fmri import FMRISeries
+from medjax.tasks.fundus import Fundus
+from medjax.tasks.inpainting import Inpainting
+from medjax.tasks.ldct import LowDoseCT
+from medjax.tasks.mri_motion import MRIMotion
 
 PSNR = Column("psnr", "PSNR", "dB", "high", 2)
 
@@ -83,3 +89,11 @@ def test_every_suite_names_experiments_that_differ_in_nothing_else_that_counts()
         assert len({_samples_seen(plan) for plan in plans}) == 1
         rows = {entry.name for entry in suite.entries}
         assert {claim.row for claim in suite.claims} <= rows
+
+
+@pytest.mark.parametrize(
+    "task", [LowDoseCT(), MRIMotion(), FMRISeries(), XrayExposure(), Inpainting(), Fundus()]
+)
+def test_no_quantity_has_two_columns(task: Task) -> None:
+    found = columns(task)
+    assert len({c.key for c in found}) == len({c.title for c in found}) == len(found)
