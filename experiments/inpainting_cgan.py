@@ -8,9 +8,16 @@ The network starts from interpolation and may change missing samples only. In a 
 your own, set missing samples to -1500 HU; `medjax restore` fills those and keeps all others.
 Missing slices of volumes: `inpainting_volume_cgan`.
 
-In the gaps of the held-out slice, inside the window, linear filling across the lines reaches
-22.2 dB and SSIM 0.947, biharmonic filling 23.1 and 0.953, the interpolation that the network
-starts from 22.6 and 0.946. Neither setting was run.
+`python -m benchmarks.restoration --suite inpainting --seeds 0` (`cpu` setting, three sets of gaps)
+printed, inside the gaps, PSNR, SSIM and MAE:
+
+    nearest fill       20.85 dB    0.920    6.63 HU
+    linear fill        21.08 dB    0.933    6.90 HU
+    biharmonic fill    22.04 dB    0.930    6.28 HU
+    cGAN               22.25 dB    0.938    5.65 HU
+
+Ahead in all three, by 0.2 dB in the mean and not with every set of gaps. The `full` setting was not
+run.
 """
 
 import dataclasses
