@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from medjax.models.base import NetworkConfig
 from medjax.nn.conv import Conv, ConvTranspose
 
+LAYERS = (Conv, nn.Conv, ConvTranspose, nn.ConvTranspose, nn.Dense)
+
 
 def multiply_adds(config: NetworkConfig, shape: Sequence[int]) -> int:
     """Multiply-adds of one forward pass over an input of `shape` `[batch, *space, channel]`.
@@ -24,7 +26,7 @@ def multiply_adds(config: NetworkConfig, shape: Sequence[int]) -> int:
     def count(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         nonlocal total
         module, out = context.module, call(*args, **kwargs)
-        if context.method_name == "__call__":
+        if context.method_name == "__call__" and isinstance(module, LAYERS):
             total += _layer(module, args[0].shape, out.shape)
         return out
 
@@ -42,9 +44,7 @@ def _layer(module: nn.Module, given: tuple[int, ...], made: tuple[int, ...]) -> 
         return math.prod(made) * taps
     if isinstance(module, ConvTranspose | nn.ConvTranspose):
         return math.prod(given) * math.prod(_window(module.kernel_size)) * made[-1]
-    if isinstance(module, nn.Dense):
-        return math.prod(made) * given[-1]
-    return 0
+    return math.prod(made) * given[-1]
 
 
 def _window(size: int | Sequence[int]) -> tuple[int, ...]:

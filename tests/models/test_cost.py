@@ -11,12 +11,21 @@ from medjax.models.unet import UNetConfig
 from medjax.nn.conv import Conv, ConvTranspose
 
 
+class Halves(nn.Module):
+    """Returns a list, as parts of networks may."""
+
+    @nn.compact
+    def __call__(self, x):
+        return [x, x]
+
+
 class Three(nn.Module):
     """A grouped strided convolution, a transposed one, a dense layer: a network, nested."""
 
     @nn.compact
     def __call__(self, x, *, train: bool = False):
         x = Conv(8, (3, 3), strides=2, feature_group_count=2)(x)
+        x = sum(Halves()(x))
         x = nn.BatchNorm(use_running_average=not train)(x)
         x = ConvTranspose(3, (4, 4), strides=(2, 2))(x)
         return nn.Dense(5)(x)
