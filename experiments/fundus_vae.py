@@ -10,6 +10,18 @@ sides of one eye: a trial run, not a result).
 What the report calls restored is decoded from the mean of the prior p(z | photograph).
 `Trained.draw(seed)` decodes a sample of it, and `medjax.uncertainty.disagreement` maps where such
 draws differ: what the photograph does not say, the network makes up.
+
+`python -m benchmarks.restoration --suite fundus --seeds 0 --draws 1` (`cpu` setting, the 20 test
+photographs) printed PSNR, SSIM, VIF and vessel contrast (1 - vessel / surroundings):
+
+    degraded           29.04 dB    0.586    0.231    0.128
+    TV                 31.90 dB    0.878    0.287    0.102
+    NLM                31.95 dB    0.871    0.280    0.112
+    Wiener             31.77 dB    0.877    0.289    0.115
+    conditional VAE    32.35 dB    0.874    0.339    0.125
+
+Ahead of every filter, tuned and told the noise, by 0.40 dB [0.33, 0.48] and more in PSNR, and in
+VIF; TV stays ahead in SSIM. The `full` setting was not run.
 """
 
 import dataclasses
