@@ -98,8 +98,11 @@ def test_batches_that_do_not_divide_are_named():
 
 def test_put_copies_because_loaders_reuse_buffers():
     placed = mesh.make(1)
-    # Large and aligned, as JAX likes memory that it takes over without a copy.
-    image = np.zeros((2, 256, 256, 1), np.float32)
+    # JAX takes over memory without a copy where it lies on a multiple of 64 bytes.
+    memory = np.zeros(2 * 256 * 256 + 16, np.float32)
+    start = (-memory.ctypes.data % 64) // 4
+    image = memory[start : start + 2 * 256 * 256].reshape(2, 256, 256, 1)
+    assert image.ctypes.data % 64 == 0
     moved = mesh.put({"image": image}, mesh.batch_sharding(placed, {"image": image}))
     jax.block_until_ready(moved)
     image[:] = 1
