@@ -1,7 +1,8 @@
 """From an experiment's settings to the functions that train and restore."""
 
+import jax
 import optax
-from jaxtyping import Array
+from jaxtyping import PyTree
 
 from medjax.experiment import Experiment, Schedule
 from medjax.methods.base import Method
@@ -28,6 +29,9 @@ def optimizer_of(plan: Schedule) -> optax.GradientTransformation:
     return optax.MultiSteps(optimizer, plan.accumulate).gradient_transformation()
 
 
-def fold(x: Array, space: int) -> Array:
-    """`[batch, *leading, *space, channel]` with the leading axes joined to the batch."""
-    return x.reshape(-1, *x.shape[-space - 1 :])
+def fold(x: PyTree, space: int) -> PyTree:
+    """`[batch, *leading, *space, channel]` with the leading axes joined to the batch.
+
+    Of a mapping of such arrays, each.
+    """
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[-space - 1 :]), x)

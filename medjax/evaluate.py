@@ -126,11 +126,14 @@ def restore_tiled(
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """One row of a comparison: `run(degraded, noise_std) -> restored`, in physical units."""
+    """One row of a comparison: `run(degraded, noise_std) -> restored`, in physical units.
+
+    Networks get a case's `network_input`, which may be more than the degraded scan.
+    """
 
     name: str
     kind: Kind
-    run: Callable[[Float32[np.ndarray, "*space"], float], Float32[np.ndarray, "*space"]]
+    run: Callable[[Any, float], Float32[np.ndarray, "*space"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +172,7 @@ def _middle(image: Float32[np.ndarray, "*space"]) -> Float32[np.ndarray, "*space
 def contenders(
     task: Task,
     filters: Sequence[Baseline],
-    network: tuple[str, Callable[[Float32[np.ndarray, "*space"]], Float32[np.ndarray, "*space"]]],
+    network: tuple[str, Callable[[Any], Float32[np.ndarray, "*space"]]],
 ) -> tuple[Contender, ...]:
     """The untouched input, the classical filters, the network: the rows of the table."""
     name, restore = network
@@ -193,11 +196,12 @@ def judge(
         images: dict[str, np.ndarray] = {task.reference_name: case.reference}
         values = {task.reference_name: task.judge(case, case.reference)}
         for row in rows:
+            given = case.network_input if row.kind == "network" else case.degraded
             if row.kind == "network" and not warm:
-                row.run(case.degraded, case.noise_std)
+                row.run(given, case.noise_std)
                 warm = True
             begin = time.perf_counter()
-            images[row.name] = row.run(case.degraded, case.noise_std)
+            images[row.name] = row.run(given, case.noise_std)
             seconds = time.perf_counter() - begin
             values[row.name] = {**task.judge(case, images[row.name]), "seconds": seconds}
         _log.info("judged %s (%d of %d)", case.name, number + 1, len(records))

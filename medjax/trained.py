@@ -1,13 +1,13 @@
 """A trained run, opened for use: its newest good checkpoint as functions on physical values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32
+from jaxtyping import Array, Float32, PyTree
 
 from medjax.build import fold, method_of
 from medjax.evaluate import ensemble, restore_tiled
@@ -19,7 +19,7 @@ from medjax.train.checkpoint import Checkpoints
 from medjax.train.loop import CHECKPOINTS
 
 EXPERIMENT = "experiment.json"
-Restore = Callable[[Float32[np.ndarray, "*space"]], Float32[np.ndarray, "*space"]]
+Restore = Callable[[Any], Float32[np.ndarray, "*space"]]
 
 
 class Trained(NamedTuple):
@@ -28,7 +28,7 @@ class Trained(NamedTuple):
     experiment: Experiment
     step: int
     restore: Restore
-    """`[*space]` in the task's unit to the same, in overlapping tiles."""
+    """`[*space]` in the task's unit to the same, in overlapping tiles; a `Case.given` at once."""
     draw: Callable[[int], Restore] | None
     """`draw(seed)` restores at random, each seed otherwise, where the method can."""
     state: Any
@@ -49,7 +49,7 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
     task, method = experiment.task, method_of(experiment)
     blank = jnp.zeros((1, *each_axis(experiment.data.patch, task.dims), 1))
 
-    def encode(x: Array) -> Array:
+    def encode(x: PyTree) -> PyTree:
         return fold(task.encode(x), task.network_dims)
 
     like = jax.eval_shape(
@@ -66,23 +66,31 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
     with Checkpoints(folder / CHECKPOINTS, identity=None, read_only=True) as checkpoints:
         found = checkpoints.restore_state("newest", like)
 
-    def decode(folded: Array, tiles: Array) -> Array:
-        return task.decode(folded.reshape(*tiles.shape[:-1], folded.shape[-1]))
+    def decode(folded: Array, tiles: PyTree) -> Array:
+        image = tiles["image"] if isinstance(tiles, Mapping) else tiles
+        return task.decode(folded.reshape(*image.shape[:-1], folded.shape[-1]))
 
     @jax.jit
-    def restore_tiles(state: Any, tiles: Array) -> Array:
-        def once(tiles: Array) -> Array:
+    def restore_tiles(state: Any, tiles: PyTree) -> Array:
+        def once(tiles: PyTree) -> Array:
             return decode(method.restore(state, encode(tiles)), tiles)
 
-        return ensemble(once, tiles) if experiment.tiling.ensemble else once(tiles)
+        # A mirror image has no projections yet; one that comes with them is restored once.
+        mirrored = experiment.tiling.ensemble and not isinstance(tiles, Mapping)
+        return ensemble(once, tiles) if mirrored else once(tiles)
 
     @jax.jit
-    def draw_tiles(state: Any, tiles: Array, key: Array) -> Array:
+    def draw_tiles(state: Any, tiles: PyTree, key: Array) -> Array:
         assert method.draw is not None
         return decode(method.draw(state, encode(tiles), key), tiles)
 
-    def tiled(restore: Callable[[Array], Array]) -> Restore:
-        return lambda image: restore_tiled(restore, image, experiment.tiling)
+    def tiled(restore: Callable[[PyTree], Array]) -> Restore:
+        def run(given: Any) -> Float32[np.ndarray, "*space"]:
+            if isinstance(given, Mapping):
+                return np.asarray(restore(batch_of_one(given)))[0, ..., 0]
+            return restore_tiled(restore, given, experiment.tiling)
+
+        return run
 
     def draw(seed: int) -> Restore:
         key = jax.random.key(seed)
@@ -96,3 +104,10 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
         None if method.draw is None else draw,
         found.state,
     )
+
+
+def batch_of_one(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays of a `Case.given` with batch and channel; numbers get the batch alone."""
+    return {
+        k: v[None] if np.ndim(v) == 0 else np.asarray(v)[None, ..., None] for k, v in given.items()
+    }

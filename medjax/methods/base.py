@@ -25,7 +25,11 @@ Loss = Callable[[Float[Array, "batch *space c"], Float[Array, "batch *space c"]]
 
 
 class Pair(NamedTuple):
-    """What a network gets and what it should return."""
+    """What a network gets and what it should return.
+
+    Either may be a mapping of arrays for networks that work in more than one domain, such as
+    `models.ddanet`; "image" is then the image.
+    """
 
     degraded: Float[Array, "batch *space d"]
     """The degraded image, then any condition channels such as a noise level map."""
@@ -67,7 +71,10 @@ def global_norm(tree: PyTree) -> Float[Array, ""]:
 
 
 def create_learner(
-    network: nn.Module, optimizer: optax.GradientTransformation, key: Key[Array, ""], *inputs: Array
+    network: nn.Module,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, ""],
+    *inputs: PyTree,
 ) -> Learner:
     """Initialise `network` on `inputs`, and the optimiser on its parameters."""
     keys = {"params": jax.random.fold_in(key, 0), "dropout": jax.random.fold_in(key, 1)}
@@ -85,15 +92,20 @@ def train_pass(
     params: PyTree,
     statistics: Variables,
     key: Key[Array, ""],
-    *inputs: Array,
-) -> tuple[Array, Variables]:
-    """The network's output in training mode, and its statistics after this batch."""
+    *inputs: PyTree,
+    method: str | None = None,
+) -> tuple[Any, Variables]:
+    """The network's output in training mode, and its statistics after this batch.
+
+    `method` names another method of the network than its call.
+    """
     output, updated = network.apply(
         {"params": params, **statistics},
         *inputs,
         train=True,
         mutable=list(statistics),
         rngs={"dropout": key},
+        method=method,
     )
     return output, {**statistics, **updated}
 

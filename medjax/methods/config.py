@@ -9,6 +9,7 @@ import optax
 from medjax.losses.adversarial import Adversarial
 from medjax.methods.base import Loss, Method
 from medjax.methods.cgan import CGANWeights, cgan
+from medjax.methods.dual_domain import dual_domain
 from medjax.methods.regression import regression
 from medjax.methods.vae import vae
 from medjax.models.patchgan import PatchGAN, PatchGANConfig
@@ -43,6 +44,33 @@ class Regression(MethodConfig):
         self, network: nn.Module, optimizer: optax.GradientTransformation, loss: Loss
     ) -> Method:
         return regression(network, optimizer, loss=loss, ema_decay=self.ema_decay)
+
+
+@dataclasses.dataclass(frozen=True)
+class DualDomain(MethodConfig):
+    """Supervised training with a loss on the image and one on the projections.
+
+    Attributes:
+      sinogram_weight: of the loss of the cleaned projections, which is in units of their noise;
+        0 leaves the sinogram network to what serves the image.
+      ema_decay: decay a step of the averaged weights that restore; 0 uses the last weights.
+    """
+
+    sinogram_weight: float = 0.02
+    ema_decay: float = 0.999
+
+    label: ClassVar[str] = "DDANet"
+
+    def build(
+        self, network: nn.Module, optimizer: optax.GradientTransformation, loss: Loss
+    ) -> Method:
+        return dual_domain(
+            network,
+            optimizer,
+            loss=loss,
+            sinogram_weight=self.sinogram_weight,
+            ema_decay=self.ema_decay,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

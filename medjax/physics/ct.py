@@ -19,6 +19,7 @@ from medjax.physics.ct_fbp import Filter, fbp, filter_sinogram
 from medjax.physics.ct_geometry import FanBeam, Geometry, ParallelBeam
 from medjax.physics.ct_local_noise import local_blur, local_noise, log_variance
 from medjax.physics.ct_projector import backproject, project
+from medjax.physics.ct_ray_noise import blind_ray_noise, ray_noise
 from medjax.physics.ct_ray_sums import Rays, ray_angles, ray_sums
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ParallelBeam",
     "Rays",
     "backproject",
+    "blind_ray_noise",
     "fbp",
     "fill_padding",
     "filter_sinogram",
@@ -43,6 +45,7 @@ __all__ = [
     "mu_to_hu",
     "project",
     "ray_angles",
+    "ray_noise",
     "ray_sums",
     "simulate_low_dose",
 ]

@@ -61,11 +61,14 @@ class DoseModel:
 
 
 class LowDose(NamedTuple):
-    """What `simulate_low_dose` returns: two reconstructions in HU and the noisy line integrals."""
+    """What `simulate_low_dose` returns: two reconstructions in HU and their line integrals."""
 
     low: Float[Array, "batch n n channel"]
     full: Float[Array, "batch n n channel"]
     sinogram: Float[Array, "batch views detectors channel"]
+    """Noisy, as `low` was made of."""
+    clean_sinogram: Float[Array, "batch views detectors channel"]
+    """Noise-free, as `full` was."""
 
 
 def hu_to_mu(hu: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -135,4 +138,4 @@ def simulate_low_dose(
     noisy = low_dose(key, clean, dose, model, offset, sampler)
     reconstructions = fbp(geometry, jnp.concatenate([noisy, clean], -1), filter, cutoff, pixel_mm)
     low, full = jnp.split(mu_to_hu(reconstructions), 2, axis=-1)
-    return LowDose(low, full, noisy)
+    return LowDose(low, full, noisy, clean)

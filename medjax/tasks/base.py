@@ -39,6 +39,8 @@ class Case:
       noise_std: standard deviation of degraded - reference over the scanned body: the "true
         sigma" that classical filters ask for.
       spacing: millimetres an axis, of the time axis of a series seconds; or None.
+      given: what networks are given in place of `degraded` where there is more to give, such as
+        the projections of a CT slice: arrays without batch and channel, "image" being `degraded`.
     """
 
     name: str
@@ -46,6 +48,12 @@ class Case:
     reference: Float32[np.ndarray, "*space"]
     noise_std: float
     spacing: tuple[float, ...] | None
+    given: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def network_input(self) -> Float32[np.ndarray, "*space"] | Mapping[str, np.ndarray]:
+        """What `trained.Trained.restore` is to be given."""
+        return self.degraded if self.given is None else self.given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +140,10 @@ class Task:
     def encode(
         self, degraded: Float[Array, "batch *space 1"]
     ) -> Float[Array, "batch *space channel"]:
-        """Physical values to the network's input, conditioning channels appended."""
+        """Physical values to the network's input, conditioning channels appended.
+
+        A task whose cases have a `given` takes such a mapping too, batched, and may return one.
+        """
         raise NotImplementedError
 
     def decode(self, restored: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:

@@ -1,0 +1,145 @@
+"""DDANet, the dual-domain attention network for low-dose CT.
+
+A network cleans the projections, filtered backprojection carries its correction into the image,
+and a second network restores the image from what came of both; trained end to end. The plan is
+that of dual-domain networks (Lin et al., "DuDoNet", CVPR 2019; Adler & Öktem, arXiv:1707.06474).
+
+Backprojection is linear, so FBP(cleaned) = FBP(raw) + FBP(cleaned - raw): only the correction is
+backprojected, and added to the image that is there already. That costs one backprojection, loses
+nothing of a scanner's own image, and an untrained network returns that image bit by bit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from medjax.models.attention_net import AttentionNet, AttentionNetConfig
+from medjax.models.base import NetworkConfig
+from medjax.physics.ct import Filter, Geometry, ParallelBeam, fbp
+
+# Views appended at both ends of the turn: what a few convolutions reach.
+_TURN = 8
+# Detectors and views averaged for the coarse sinogram, beside which the noise stands out.
+_COARSE = (5, 5)
+# Noise of this share of the mean value along a ray is "0" to the network.
+_USUAL_NOISE = 0.01
+
+
+class Dual(NamedTuple):
+    """What DDANet makes of its input, in both domains."""
+
+    image: Float[Array, "batch y x 1"]
+    """The restored image, in the input's unit."""
+    sinogram: Float[Array, "batch views detectors slices"]
+    """The cleaned projections, in the input's unit."""
+
+
+@dataclass(frozen=True)
+class DDANetConfig(NetworkConfig):
+    """The virtual scanner and the two networks of a `DDANet`."""
+
+    geometry: Geometry = ParallelBeam.for_image(256, 1.5, views=360)
+    """Where the rays of the sinogram run, parallel or fan; its pixel is that of the image."""
+    filter: Filter = "hann"
+    """Of the backprojection; the one that made the image, where that is known."""
+    slices: int = 1
+    """Neighbouring slices that come as channels (2.5-D), an odd number; the middle is restored."""
+    sinogram: AttentionNetConfig = AttentionNetConfig(width=24, depth=1)
+    """The network on the projections; its channels in and out follow from `slices`."""
+    image: AttentionNetConfig = AttentionNetConfig(width=32, depth=3)
+    """The network on the image; likewise."""
+
+    def __post_init__(self) -> None:
+        if self.slices < 1 or self.slices % 2 == 0:
+            raise ValueError(f"DDANetConfig.slices must be odd and positive, not {self.slices}")
+
+    def build(self) -> "DDANet":
+        return DDANet(self)
+
+
+class DDANet(nn.Module):
+    """Takes a mapping of three arrays and returns the restored image `[batch, y, x, 1]`.
+
+    - "image" `[batch, y, x, 2 slices]`: FBP of the raw sinogram, then its noise level maps;
+    - "sinogram" `[batch, views, detectors, slices]`: line integrals of the image (above air) in
+      its own unit times mm, so that `fbp` of a difference is one of images;
+    - "level" `[batch, views, detectors, slices]`: the standard deviation of its noise, positive.
+
+    The sinogram network sees the noise divided by its level, which is then the same at every
+    dose and behind every bone, and its answer is multiplied by the level again. Both networks
+    start at zero: untrained, the image comes back unchanged.
+
+    Raises:
+        ValueError: an array does not fit the geometry or the number of slices.
+    """
+
+    config: DDANetConfig = DDANetConfig()
+
+    def __call__(
+        self, x: Mapping[str, Float[Array, "batch a b c"]], *, train: bool = False
+    ) -> Float[Array, "batch y x 1"]:
+        return self.both(x, train=train).image
+
+    @nn.compact
+    def both(self, x: Mapping[str, Float[Array, "batch a b c"]], *, train: bool = False) -> Dual:
+        """The restored image and the cleaned sinogram that it was made with."""
+        config, middle = self.config, self.config.slices // 2
+        check_shapes(config, x)
+        image, level = jnp.split(x["image"], 2, axis=-1)
+        net = AttentionNet(
+            replace(config.sinogram, out_channels=config.slices, residual=False), name="sinogram"
+        )
+        seen = turn_on(config.geometry, features(config.geometry, x["sinogram"], x["level"]), _TURN)
+        correction = x["level"] * net(seen, train=train)[:, _TURN:-_TURN]
+        cleaned = image + fbp(config.geometry, correction, config.filter)
+        # The slice to be restored comes first, as what the network's answer is added to.
+        stack = [jnp.roll(part, -middle, axis=-1) for part in (cleaned, image, level)]
+        net = AttentionNet(replace(config.image, out_channels=1, residual=True), name="image")
+        restored = net(jnp.concatenate(stack, axis=-1), train=train)
+        return Dual(restored, x["sinogram"] + correction)
+
+
+def features(
+    geometry: Geometry,
+    sinogram: Float[Array, "batch views detectors slices"],
+    level: Float[Array, "batch views detectors slices"],
+) -> Float[Array, "batch views detectors 3*slices"]:
+    """What the sinogram network sees: detail in units of the noise, values, the noise itself.
+
+    Values and noise are divided by the image's width, which makes them means along a ray.
+    """
+    wide = turn_on(geometry, sinogram, _COARSE[0] // 2)
+    coarse = nn.avg_pool(wide, _COARSE, padding="SAME", count_include_pad=False)
+    inner = coarse[:, _COARSE[0] // 2 : coarse.shape[1] - _COARSE[0] // 2]
+    width = geometry.image_size * geometry.pixel_mm
+    noise = jnp.log(level / (width * _USUAL_NOISE))
+    return jnp.concatenate([(sinogram - inner) / level, sinogram / width, noise], axis=-1)
+
+
+def turn_on(
+    geometry: Geometry, sinogram: Float[Array, "batch views detectors channel"], views: int
+) -> Float[Array, "batch views+2n detectors channel"]:
+    """The sinogram with so many views appended at both ends, where the scanner turns on.
+
+    A fan is back at its first view after a full turn; parallel rays after half a turn run along
+    those of the first view in the other direction, so the detectors are mirrored.
+    """
+    mirror = (lambda x: x[:, :, ::-1]) if isinstance(geometry, ParallelBeam) else (lambda x: x)
+    if views > sinogram.shape[1]:
+        raise ValueError(f"{views} views appended to a sinogram of {sinogram.shape[1]}")
+    ends = mirror(sinogram[:, -views:]), mirror(sinogram[:, :views])
+    return jnp.concatenate([ends[0], sinogram, ends[1]], axis=1)
+
+
+def check_shapes(config: DDANetConfig, x: Mapping[str, Array]) -> None:
+    """Raises ValueError where an array does not fit the geometry or the number of slices."""
+    g, slices = config.geometry, config.slices
+    rays = (g.views, g.detectors, slices)
+    wanted = {"image": (g.image_size,) * 2 + (2 * slices,), "sinogram": rays, "level": rays}
+    for name, shape in wanted.items():
+        if x[name].shape[1:] != shape:
+            raise ValueError(f"DDANet: {name} is {x[name].shape}, expected [batch, {shape}]")

@@ -1,0 +1,234 @@
+"""Low-dose CT with projections: what a network may know that sees the sinogram too."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, PRNGKeyArray, PyTree
+
+from medjax.data.augment import augment
+from medjax.data.regrid import regrid, square
+from medjax.errors import UserError
+from medjax.methods.base import Pair
+from medjax.physics.ct import (
+    MU_WATER,
+    DoseModel,
+    Geometry,
+    LowDose,
+    ParallelBeam,
+    blind_ray_noise,
+    hu_to_mu,
+    project,
+    ray_noise,
+    simulate_low_dose,
+)
+from medjax.physics.noise_level import noise_level
+from medjax.tasks.base import Case, Record
+from medjax.tasks.ldct import AIR, BODY_ABOVE, LowDoseCT
+
+# Of a line integral: below the noise of any scanner, so that nothing is divided by zero.
+LEAST_NOISE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class LowDoseProjections(LowDoseCT):
+    """`LowDoseCT` with the sinogram beside the image, for networks that work in both domains.
+
+    Whole slices are brought to the grid of a virtual scanner and scanned there. Where there is
+    only an image, as in an ordinary DICOM file, its sinogram is made by projecting it in the
+    virtual geometry; so that a network knows such input, a share of each batch in training is
+    patches of images with FBP noise (those of `LowDoseCT`), projected.
+
+    Attributes:
+      geometry: of the virtual scanner, the network's own; its `image_size` is that of the grid,
+        and of patches and tiles. It is scaled to each slice's pixels.
+      scanner: photons, electronic noise and bowtie of the scanner of whole slices; `model` and
+        `views` are those of the scanner that made the images that patches are cut from.
+      projected: share of a training batch that are projected patches.
+      dual: networks are given `{"image", "sinogram", "level"}` (see `models.ddanet.DDANet`); else
+        the image and its noise level as channels, as under `LowDoseCT`.
+      measured: held-out slices come with the projections that their noise was made in; else
+        with the image alone, as users have it.
+    """
+
+    geometry: Geometry = ParallelBeam.for_image(256, 1.5, views=360)
+    scanner: DoseModel = DoseModel()
+    projected: float = 0.5
+    dual: bool = True
+    measured: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.projected <= 1:
+            raise UserError(f"task.projected {self.projected}: must be 0 to 1")
+
+    @property
+    def title(self) -> str:
+        seen = "with projections" if self.dual and self.measured else "images alone"
+        return f"Low-dose CT, {self.dose:.0%} dose, held-out slices, {seen}"
+
+    @property
+    def note(self) -> str:
+        low, high = self.window
+        g = self.geometry
+        beam = "parallel" if isinstance(g, ParallelBeam) else "fan"
+        return (
+            f"PSNR and SSIM in the window [{low:g}, {high:g}] HU (data range {high - low:g} HU); "
+            f"RMSE over all HU; noise in flat tissue. Slices on {g.image_size} x {g.image_size} "
+            f"pixels, {beam} beam, {g.views} views, {self.scanner.photons:g} photons a ray at "
+            f"full dose, {self.filter} filter. Filters know the true noise level and are tuned on "
+            "the training slices; they see the image alone."
+        )
+
+    def context(
+        self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
+    ) -> dict[str, np.ndarray]:
+        grid, pixel = self._grid(record["image"], record)
+        whole = {"slice": grid[..., None], "slice_mm": np.asarray(pixel, np.float32)}
+        return super().context(record, corner, patch) | whole
+
+    def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
+        cut = round(len(raw["image"]) * self.projected)
+        patch_key, slice_key = jax.random.split(key)
+        pairs = []
+        if cut:
+            pairs.append(self._patches({k: v[:cut] for k, v in raw.items()}, patch_key))
+        if cut < len(raw["image"]):
+            pairs.append(self._slices(raw["slice"][cut:], raw["slice_mm"][cut:], slice_key))
+        pairs = pairs if self.dual else [_images_alone(p) for p in pairs]
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *pairs)
+
+    def simulate(self, record: Record, seed: int) -> Case:
+        self.check(record)
+        grid, pixel = self._grid(record["image"], record)
+        scan, level = _scanner(self)(jax.random.key(seed), grid[None, ..., None], pixel)
+        degraded, reference = (np.asarray(x)[0, ..., 0] for x in (scan.low, scan.full))
+        body = reference > BODY_ABOVE
+        noise = float(np.std((degraded - reference)[body if body.any() else ...]))
+        given = None
+        if self.dual and self.measured:
+            rays = {"sinogram": scan.sinogram, "level": level}
+            rays = {name: np.asarray(x)[0, ..., 0] for name, x in rays.items()}
+            given = {"image": degraded, **rays, "pixel_mm": np.asarray(pixel, np.float32)}
+        return Case(record["case"], degraded, reference, noise, (pixel, pixel), given)
+
+    def encode(
+        self, degraded: Float[Array, "batch y x 1"] | Mapping[str, Array]
+    ) -> PyTree[Float[Array, "batch a b c"]]:
+        """What the network is given of an image in HU, projected where it comes alone.
+
+        A mapping has "image", "sinogram" (line integrals), "level" (their standard deviation),
+        [batch, views, detectors, 1], and "pixel_mm", [batch].
+        """
+        image = degraded["image"] if isinstance(degraded, Mapping) else degraded
+        if not self.dual:
+            return super().encode(image)
+        self._check_size(image)
+        if not isinstance(degraded, Mapping):
+            return self._projected(image)
+        gain = self._gain(degraded["pixel_mm"])
+        rays = {name: degraded[name] * gain for name in ("sinogram", "level")}
+        return self._given(image, rays["sinogram"], rays["level"])
+
+    def _slices(self, hu: Array, pixel: Array, key: PRNGKeyArray) -> Pair:
+        """Whole slices through the virtual scanner, noise in their projections."""
+        vary, choose, shake = jax.random.split(key, 3)
+        hu = augment(vary, hu, self.augment)
+        low, high = np.log(self.train_dose)
+        dose = jnp.exp(jax.random.uniform(choose, (len(hu),), minval=low, maxval=high))
+        scan, level = self._scan(shake, hu, pixel, dose, "gaussian")
+        gain = self._gain(pixel)
+        degraded = self._given(scan.low, scan.sinogram * gain, level * gain)
+        clean = {"image": self._scale(scan.full), "sinogram": scan.clean_sinogram * gain}
+        return Pair(degraded, clean)
+
+    def _patches(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
+        """Patches with the noise of a reconstruction, projected as if they were whole slices."""
+        pair = super().prepare(raw, key)
+        degraded, clean = self.decode(pair.degraded[..., :1]), self.decode(pair.clean)
+        self._check_size(clean)
+        rays = self._project(jnp.concatenate([degraded, clean], axis=-1))
+        noisy, target = jnp.split(rays, 2, axis=-1)
+        given = self._given(degraded, noisy, self._blind(noisy))
+        return Pair(given, {"image": pair.clean, "sinogram": target})
+
+    def _projected(self, image: Float[Array, "batch y x c"]) -> dict[str, Array]:
+        rays = self._project(image)
+        return self._given(image, rays, self._blind(rays))
+
+    def _given(self, image: Array, sinogram: Array, level: Array) -> dict[str, Array]:
+        """What DDANet takes: the image with its noise level, the rays with theirs."""
+        scaled = self._scale(image)
+        apart = jnp.moveaxis(scaled, -1, 1).reshape(-1, *scaled.shape[1:3], 1)
+        known = noise_level(apart).reshape(len(scaled), -1, *scaled.shape[1:3])
+        maps = jnp.concatenate([scaled, jnp.moveaxis(known, 1, -1)], axis=-1)
+        least = LEAST_NOISE * self._gain(self.geometry.pixel_mm)
+        return {"image": maps, "sinogram": sinogram, "level": jnp.maximum(level, least)}
+
+    def _project(self, hu: Float[Array, "batch y x c"]) -> Float[Array, "batch views detectors c"]:
+        """Rays through images whose pixels are taken for the geometry's own."""
+        return project(self.geometry, hu_to_mu(hu)) * self._gain(self.geometry.pixel_mm)
+
+    def _blind(self, rays: Float[Array, "batch views detectors c"]) -> Array:
+        return blind_ray_noise(rays)
+
+    def _gain(self, pixel_mm: Array | float) -> Array:
+        """From line integrals to those of the encoded image in the network's geometry."""
+        low, high = self.window
+        mm = jnp.asarray(pixel_mm, jnp.float32).reshape(-1, 1, 1, 1)
+        return (1000 / MU_WATER / (high - low) * self.geometry.pixel_mm) / mm
+
+    def _scan(
+        self,
+        key: PRNGKeyArray,
+        hu: Float[Array, "batch n n c"],
+        pixel: Array,
+        dose: Array | float,
+        sampler: Literal["poisson", "gaussian"],
+    ) -> tuple[LowDose, Float[Array, "batch views detectors c"]]:
+        """The virtual scan of whole slices, and the noise level of its rays."""
+        scan = simulate_low_dose(
+            key,
+            hu,
+            self.geometry,
+            dose,
+            self.scanner,
+            self.filter,
+            pixel_mm=pixel,
+            sampler=sampler,
+        )
+        stretch = jnp.asarray(pixel, jnp.float32).reshape(-1, 1, 1, 1) / self.geometry.pixel_mm
+        offset = jnp.asarray(self.geometry.ray_offsets_mm()[:, np.newaxis], jnp.float32) * stretch
+        return scan, ray_noise(scan.sinogram, dose, self.scanner, offset)
+
+    def _grid(
+        self, image: Float32[np.ndarray, "*lead y x"], record: Record
+    ) -> tuple[Float32[np.ndarray, "*lead n n"], float]:
+        """Whole slices on the scanner's grid, and the millimetres of its pixels."""
+        whole, size = square(image, AIR), self.geometry.image_size
+        return regrid(whole, size), float(record["spacing"][-1]) * whole.shape[-1] / size
+
+    def _check_size(self, image: Array) -> None:
+        size = self.geometry.image_size
+        if image.shape[-3:-1] != (size, size):
+            found = " x ".join(map(str, image.shape[-3:-1]))
+            raise UserError(
+                f"the virtual scanner takes images of {size} x {size}, not {found}: set "
+                f"data.patch and tiling.size to {size}, or task.geometry and network.geometry"
+            )
+
+
+def _images_alone(pair: Pair) -> Pair:
+    return Pair(pair.degraded["image"], pair.clean["image"])
+
+
+@functools.lru_cache
+def _scanner(task: LowDoseProjections) -> Any:
+    def scan(key: PRNGKeyArray, hu: Array, pixel_mm: Array) -> tuple[LowDose, Array]:
+        return task._scan(key, hu, pixel_mm, task.dose, "poisson")
+
+    return jax.jit(scan)
