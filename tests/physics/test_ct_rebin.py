@@ -1,0 +1,228 @@
+"""Rebinning raw projections against analytic line integrals and against the object itself."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import binary_erosion
+
+from medjax.errors import UserError
+from medjax.io.projections import Detector, Projections
+from medjax.physics.ct import FanBeam, ParallelBeam, fbp
+from medjax.physics.ct_rebin import attenuation_to_hu, geometry_for, rebin
+
+sys.path.append(str(Path(__file__).parents[1] / "io"))
+import ctpd_samples as samples
+
+SCANNER = samples.Scanner(rows=10, columns=124, row_mm=3.6, column_mm=3.6, central=(62.75, 5.5))
+# Without an end along z, single-slice rebinning is exact: what differs is interpolation.
+ENDLESS = tuple((m, (*a[:2], 1e6), hu) for m, a, hu in samples.PHANTOM)
+
+
+def scan(
+    phantom: tuple, path: samples.Trajectory, scanner: samples.Scanner = SCANNER
+) -> Projections:
+    """What the reader makes of the files of such a scan."""
+    s = scanner
+    return Projections(
+        line_integrals=samples.line_integrals(phantom, s, path).astype(np.float32),
+        angle=path.phi + path.shift[:, 0],
+        z_mm=path.z + path.shift[:, 1],
+        radius_mm=s.rho + path.shift[:, 2],
+        centre_angle=path.phi,
+        centre_z_mm=path.z,
+        centre_radius_mm=np.full(len(path.phi), s.rho),
+        detector=Detector(
+            s.shape,  # pyright: ignore
+            s.rows,
+            s.columns,
+            s.row_mm,
+            s.column_mm,
+            s.d0,
+            s.central[0] - 1,
+            s.central[1] - 1,
+        ),
+        instance=np.arange(1, len(path.phi) + 1),
+        helical=bool(np.ptp(path.z)),
+        focal_spot=path.mode,
+        mu_water=samples.MU_WATER,
+        tube_current_ma=None,
+        photons=None,
+        views_per_turn=path.turn,
+        corrections={},
+        problems=(),
+        source=Path("scan"),
+    )
+
+
+def analytic(phantom: tuple, geometry: ParallelBeam | FanBeam, z: float) -> np.ndarray:
+    """Line integrals in the plane along the rays that ct_geometry's docstring describes."""
+    angles = np.arange(geometry.views) / geometry.views * np.pi
+    s = (np.arange(geometry.detectors) - (geometry.detectors - 1) / 2) * geometry.detector_mm
+    total = np.zeros((geometry.views, geometry.detectors))
+    for v, angle in enumerate(angles if isinstance(geometry, ParallelBeam) else 2 * angles):
+        # Image rows grow downwards, the manual's y upwards.
+        along = np.array([np.cos(angle), -np.sin(angle), 0])
+        through = np.array([-np.sin(angle), -np.cos(angle), 0])
+        middle = s[:, None] * along + [0, 0, z]
+        for centre, axes, hu in phantom:
+            if isinstance(geometry, ParallelBeam):
+                chords = [
+                    samples.chord(m - 600 * through, m + 600 * through, centre, axes)
+                    for m in middle
+                ]
+            else:
+                start = -geometry.source_mm * through + [0, 0, z]
+                chords = samples.chord(start, middle, centre, axes)
+            total[v] += samples.MU_WATER * hu / 1000 * np.array(chords)
+    return total
+
+
+def off(projections: Projections, geometry, z: float = 0.0, phantom: tuple = ENDLESS) -> float:
+    """Root mean square error of a sinogram as a part of its largest value."""
+    expected = analytic(phantom, geometry, z)
+    found = rebin(projections, z, geometry)
+    assert found.shape == (1, geometry.views, geometry.detectors, 1)
+    error = np.sqrt(np.mean((found[0, ..., 0] - expected) ** 2))
+    return float(error / expected.max())
+
+
+def without_shift(projections: Projections, name: str) -> Projections:
+    """A scan that forgets one part of the flying focal spot."""
+    return dataclasses.replace(projections, **{name: getattr(projections, f"centre_{name}")})
+
+
+PARALLEL = ParallelBeam(64, 3.0, 120, 120, 1.9)
+FAN = FanBeam(64, 3.0, 120, 120, 2.0, 640.0)
+
+
+@pytest.mark.parametrize("shape", ["CYLINDRICAL", "SPHERICAL", "FLAT"])
+@pytest.mark.parametrize("geometry", [PARALLEL, FAN])
+def test_every_detector_gives_the_analytic_sinogram(shape: str, geometry) -> None:
+    scanner = dataclasses.replace(SCANNER, shape=shape)
+    path = samples.trajectory(240, turn=120, feed=12.0)
+    assert off(scan(ENDLESS, path, scanner), geometry) < 0.01
+
+
+@pytest.mark.parametrize("mode", ["FFSZ", "FFSXY", "FFSXYZ"])
+def test_every_flying_focal_spot_gives_the_analytic_sinogram(mode: str) -> None:
+    path = samples.trajectory(480, turn=240, feed=12.0, mode=mode)
+    assert off(scan(ENDLESS, path), PARALLEL) < 0.01
+
+
+def test_a_gantry_may_turn_the_other_way() -> None:
+    path = samples.trajectory(240, turn=120, feed=12.0)
+    back = dataclasses.replace(path, phi=-path.phi)
+    assert off(scan(ENDLESS, back), PARALLEL) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("mode", "part"), [("FFSZ", "radius_mm"), ("FFSXY", "angle"), ("FFSXYZ", "angle")]
+)
+def test_the_focal_spot_shift_is_used(mode: str, part: str) -> None:
+    # Shifts eight times life-size stand out of the interpolation error of coarse detectors.
+    path = samples.trajectory(480, turn=240, feed=12.0, mode=mode)
+    found = scan(ENDLESS, dataclasses.replace(path, shift=8 * path.shift))
+    assert off(found, PARALLEL) < 0.006
+    assert off(without_shift(found, part), PARALLEL) > 0.01
+
+
+def test_the_axial_shift_is_used() -> None:
+    # A lens whose radius falls from 12 to 4 mm over the 3 mm that the shift moves the plane.
+    phantom = (ENDLESS[0], ((30.0, 20.0, 4.0), (16.0, 16.0, 8.0), 1000.0))
+    path = samples.trajectory(120, turn=120)
+    path.shift[:, 1] = 6.0
+    found = scan(phantom, path)
+    assert off(found, PARALLEL, 9.0, phantom) < 0.012
+    assert off(without_shift(found, "z_mm"), PARALLEL, 9.0, phantom) > 0.03
+
+
+def test_a_wrong_central_column_shows() -> None:
+    found = scan(ENDLESS, samples.trajectory(120, turn=120))
+    column = found.detector.central_column
+    assert off(found, PARALLEL) < 0.006
+    assert off(found.with_central_column(column + 1), PARALLEL) > 0.01
+
+
+def test_a_short_scan_is_enough() -> None:
+    # Half a turn and the fan: every ray once.
+    assert off(scan(ENDLESS, samples.trajectory(80, turn=120)), PARALLEL) < 0.01
+
+
+def reconstruct(found: Projections, z: float, geometry, **options) -> np.ndarray:
+    sinogram = rebin(found, z, geometry, **options)
+    assert found.mu_water is not None
+    return np.asarray(attenuation_to_hu(fbp(geometry, sinogram), found.mu_water))[0, ..., 0]
+
+
+@pytest.mark.parametrize("kind", ["parallel", "fan"])
+def test_the_phantom_comes_back_in_hu(kind) -> None:
+    found = scan(samples.PHANTOM, samples.trajectory(600, turn=240, feed=14.0, mode="FFSZ"))
+    geometry = geometry_for(found, 72, 2.5, kind)
+    # At -14 mm the sphere (z from -12 to 20) is gone.
+    for z in (-14.0, 4.0, 12.0):
+        hu = reconstruct(found, z, geometry)
+        truth = samples.slice_hu(samples.PHANTOM, 72, 2.5, z)
+        for value in (-600, 0, 300):
+            inside = binary_erosion(truth == value, iterations=2)
+            if value == 300 and z == -14.0:
+                assert not inside.any()
+                continue
+            assert inside.sum() > 10
+            assert hu[inside].mean() == pytest.approx(value, abs=3)
+            assert hu[inside].std() < 12
+
+
+def test_a_thick_slice_is_the_mean_over_it() -> None:
+    found = scan(samples.PHANTOM, samples.trajectory(480, turn=120, feed=10.0))
+    geometry = ParallelBeam(72, 2.5, 120, 120, 2.0)
+    hu = reconstruct(found, 16.0, geometry, thickness_mm=12.0)
+    thin = [samples.slice_hu(samples.PHANTOM, 72, 2.5, z) for z in np.arange(10.25, 22, 0.5)]
+    inside = binary_erosion(samples.slice_hu(samples.PHANTOM, 72, 2.5, 14.0) == 300, iterations=3)
+    expected = np.mean(thin, axis=0)[inside].mean()
+    assert 150 < expected < 250
+    assert hu[inside].mean() == pytest.approx(expected, abs=15)
+
+
+def test_several_planes_make_a_batch() -> None:
+    found = scan(samples.PHANTOM, samples.trajectory(240, turn=120, feed=10.0))
+    both = rebin(found, [-4.0, 6.0], PARALLEL)
+    assert both.shape == (2, 120, 120, 1)
+    assert both.dtype == np.float32
+    np.testing.assert_array_equal(both[1], rebin(found, 6.0, PARALLEL)[0])
+
+
+def test_planes_outside_the_scan_are_refused() -> None:
+    found = scan(ENDLESS, samples.trajectory(240, turn=120, feed=10.0))
+    with pytest.raises(UserError, match=r"scan: \d+.\d % of the rays in the plane z = 40.0 mm"):
+        rebin(found, 40.0, PARALLEL)
+    fast = scan(ENDLESS, samples.trajectory(240, turn=120, feed=60.0))
+    with pytest.raises(UserError, match="were not measured"):
+        rebin(fast, 0.0, PARALLEL)
+
+
+def test_a_focal_spot_without_period_is_refused() -> None:
+    path = samples.trajectory(40, turn=40)
+    path.shift[:, 2] = np.linspace(0, 2, 40)
+    with pytest.raises(UserError, match="takes 40 positions"):
+        rebin(scan(ENDLESS, path), 0.0, PARALLEL)
+
+
+def test_geometry_for_covers_the_field_at_the_scans_own_spacing() -> None:
+    found = scan(ENDLESS, samples.trajectory(240, turn=120, mode="FFSXY"))
+    reach = 595 * np.sin(62 * 3.6 / 1085.6)
+    parallel, fan = (geometry_for(found, 64, 2.0, kind) for kind in ("parallel", "fan"))
+    for geometry in (parallel, fan):
+        assert geometry.detector_mm == pytest.approx(3.6 * 595 / 1085.6, rel=1e-3)
+        assert geometry.views == 60
+        assert geometry.ray_offsets_mm()[-1] == pytest.approx(reach, abs=4)
+    assert isinstance(fan, FanBeam) and fan.source_mm == pytest.approx(595)
+
+
+@pytest.mark.parametrize("height", [0.0, 1.5])
+def test_height_is_a_part(height: float) -> None:
+    found = scan(ENDLESS, samples.trajectory(4, turn=4))
+    with pytest.raises(ValueError, match="height"):
+        rebin(found, 0.0, PARALLEL, height=height)
