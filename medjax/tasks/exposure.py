@@ -35,6 +35,7 @@ from medjax.physics.xray import (
 )
 from medjax.tasks.base import Case, Record, Task
 from medjax.tasks.margins import equal_margin, margin_within
+from medjax.tasks.ranges import check_ranges, log_uniform
 from medjax.tasks.records import known_spacing
 
 # The network sees greys from -2 to 2: noise of a few hundredths is little beside one.
@@ -90,10 +91,7 @@ class XrayExposure(Task):
     )
 
     def __post_init__(self) -> None:
-        for name in ("train_exposure", "gamma"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise UserError(f"task.{name} {low} {high}: must be positive, in order")
+        check_ranges(self, "train_exposure", "gamma", positive=True)
         if not self.exposures or min(self.exposures) <= 0:
             raise UserError("task.exposures: give one factor or more, each above 0")
 
@@ -142,13 +140,13 @@ class XrayExposure(Task):
         vary, bend, choose, shake = jax.random.split(key, 4)
         image = raw["image"]
         each = (len(image), 1, 1, 1)
-        cut = margin_within(self.augment, image.shape[1:-1])
+        cut = margin_within(self, image.shape[1:-1])
         black, white = (end.reshape(each) for end in jnp.split(raw["ends"], 2, axis=-1))
         clean = (image - black) / (white - black)
         clean = augment_and_crop(vary, clean, (cut, cut), self.augment)
-        gamma = _log_uniform(bend, self.gamma, each)
+        gamma = log_uniform(bend, self.gamma, each)
         clean = jnp.clip(clean, 0.0, 1.0) ** gamma
-        exposure = _log_uniform(choose, self.train_exposure, each[:1])
+        exposure = log_uniform(choose, self.train_exposure, each[:1])
         degraded = expose(shake, clean, exposure, self.detector, sampler="gaussian")
         # Not the measured exposure: its error moves all greys alike, which a patch cannot tell, and
         # under L1 an offset larger than the noise hides the noise.
@@ -222,13 +220,6 @@ def grey_scale(image: Image) -> tuple[float, float]:
 
 def _stretched(grey: Array) -> Array:
     return (grey - 0.5) * STRETCH
-
-
-def _log_uniform(
-    key: PRNGKeyArray, limits: tuple[float, float], shape: tuple[int, ...]
-) -> Float[Array, "..."]:
-    low, high = np.log(limits)
-    return jnp.exp(jax.random.uniform(key, shape, minval=low, maxval=high))
 
 
 @functools.lru_cache

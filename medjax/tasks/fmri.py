@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
+from jaxtyping import Array, Float, Float32, PRNGKeyArray
 
 from medjax.errors import UserError
 from medjax.methods.base import Pair
@@ -24,8 +24,10 @@ from medjax.physics.fmri import (
     degrade,
     slice_times,
 )
-from medjax.physics.noise_level import noise_level
-from medjax.tasks.base import Case, Record, Task
+from medjax.tasks.base import Case, Record
+from medjax.tasks.ranges import log_uniform
+from medjax.tasks.reflected import first_of, mirrored
+from medjax.tasks.windowed import Windowed
 
 # Voxels around a patch that may move into it, along z, y and x: 2 mm of shift and 1.4 degrees
 # far from the centre.
@@ -37,7 +39,7 @@ ACTIVITY_SEED = 7
 
 
 @dataclasses.dataclass(frozen=True)
-class FMRISeries(Task):
+class FMRISeries(Windowed):
     """Undo motion within volumes, slice dropouts and noise in series of volumes.
 
     Motion between volumes is realignment's business. Values are divided by the brain's mean
@@ -92,8 +94,7 @@ class FMRISeries(Task):
         low, high = self.train_noise
         if not (0 < low <= high and self.noise >= 0):
             raise UserError(f"task: train_noise {low} {high} must be positive, in order")
-        if self.window[0] >= self.window[1]:
-            raise UserError(f"task.window: {self.window[0]} {self.window[1]} must rise")
+        super().__post_init__()
 
     @property
     def network_dims(self) -> int:
@@ -102,10 +103,6 @@ class FMRISeries(Task):
     @property
     def title(self) -> str:
         return "fMRI series with motion within volumes, lost slices and noise, held-out series"
-
-    @property
-    def display(self) -> tuple[float, float]:
-        return self.window
 
     @property
     def note(self) -> str:
@@ -138,13 +135,13 @@ class FMRISeries(Task):
     ) -> dict[str, np.ndarray]:
         image = record["image"]
         places = [
-            _mirrored(np.arange(c, c + p), n)
+            mirrored(np.arange(c, c + p), n)
             for c, p, n in zip(corner, patch, image.shape, strict=True)
         ]
         phase = slice_times(image.shape[1], self.train_scanner.order)[places[1]]
         centre = (np.array(image.shape[1:]) - 1) / 2 - np.array(corner[1:])
         inner = [p[m : len(p) - m] for p, m in zip(places, self.margin(patch), strict=True)]
-        firsts = {f"first_{axis}": _first(p) for axis, p in zip("tzyx", inner, strict=True)}
+        firsts = {f"first_{axis}": first_of(p) for axis, p in zip("tzyx", inner, strict=True)}
         return {
             "signal": np.asarray(_signal(image), np.float32),
             "phase": phase.astype(np.float32),
@@ -170,8 +167,7 @@ class FMRISeries(Task):
         gain = jax.random.uniform(gain_key, minval=self.gain[0], maxval=self.gain[1])
         series = raw["image"][..., 0] * (gain / raw["signal"])
         series = self._with_activity(series, act_key, seconds, mm)
-        low, high = np.log(self.train_noise).tolist()
-        noise = jnp.exp(jax.random.uniform(level_key, minval=low, maxval=high))
+        noise = log_uniform(level_key, self.train_noise)
         bad, _ = degrade(
             bad_key, series, seconds, mm, raw["phase"], raw["centre"], noise, self.train_scanner
         )
@@ -216,14 +212,6 @@ class FMRISeries(Task):
         spacing = (seconds, *map(float, mm))
         return Case(record["case"], degraded, reference, self.noise, spacing)
 
-    def encode(self, degraded: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 2"]:
-        scaled = self._scale(degraded)
-        return jnp.concatenate([scaled, noise_level(scaled)], axis=-1)
-
-    def decode(self, restored: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:
-        low, high = self.window
-        return restored * (high - low) + low
-
     def judge(self, case: Case, restored: Float32[np.ndarray, "*space"]) -> dict[str, float]:
         low, high = self.window
         a, b = (np.clip(x, low, high) for x in (restored, case.reference))
@@ -242,10 +230,6 @@ class FMRISeries(Task):
             "dvars": metrics.dvars(restored, brain),
             "tsnr": metrics.tsnr(restored, brain),
         }
-
-    def _scale(self, values: Array) -> Array:
-        low, high = self.window
-        return (values - low) / (high - low)
 
 
 @functools.lru_cache(maxsize=8)
@@ -284,15 +268,3 @@ def _seconds_and_mm(record: Record) -> tuple[float, Float32[np.ndarray, " 3"]]:
             "into the header of the NIfTI file and prepare the dataset again"
         )
     return float(spacing[0]), spacing[1:]
-
-
-def _mirrored(index: Int32[np.ndarray, " n"], length: int) -> Int32[np.ndarray, " n"]:
-    """The index inside a scan that one outside shows, as numpy.pad(mode="reflect") continues it."""
-    period = max(2 * (length - 1), 1)
-    folded = np.abs(index) % period
-    return np.minimum(folded, period - folded) if length > 1 else np.zeros_like(index)
-
-
-def _first(places: Int32[np.ndarray, " n"]) -> Int32[np.ndarray, " n"]:
-    """For each sample, where in the patch the same place shows first."""
-    return np.argmax(places[:, None] == places, axis=1).astype(np.int32)

@@ -14,18 +14,18 @@ from jaxtyping import Array, Float, Float32, PRNGKeyArray
 
 from medjax.data.augment import Augment, augment_and_crop, margin
 from medjax.errors import UserError
-from medjax.losses.ssim import ssim_maps
 from medjax.methods.base import Pair
 from medjax.metrics.column import Column
 from medjax.metrics.fundus import field_of_view, vessel_contrast, vessels
 from medjax.metrics.quality import psnr
+from medjax.metrics.region import ssim_where
 from medjax.physics.fundus import REACH, Faults, degrade
 from medjax.physics.noise_level import noise_level
 from medjax.tasks.base import Case, Record, Task
+from medjax.tasks.margins import margin_within
+from medjax.tasks.ranges import check_ranges
 
 Range = tuple[float, float]
-# What SSIM's window cuts off on each side.
-SSIM_BORDER = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +78,7 @@ class Fundus(Task):
     )
 
     def __post_init__(self) -> None:
-        for name in ("train_blur", "train_shade", "train_noise"):
-            low, high = getattr(self, name)
-            if not 0 <= low <= high:
-                raise UserError(f"task.{name} {low} {high}: must be 0 or more, in order")
+        check_ranges(self, "train_blur", "train_shade", "train_noise")
         if min(self.blur, self.shade, self.noise) < 0 or min(self.scale, self.white) <= 0:
             raise UserError("task: blur, shade, noise must be 0 or more, scale and white positive")
 
@@ -122,8 +119,7 @@ class Fundus(Task):
     def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
         vary, choose, shoot = jax.random.split(key, 3)
         image = raw["image"]
-        # The margin follows from the patch, so it is found from the size that came.
-        varied = _margin_of(self, image.shape[1]) - self._reach
+        varied = margin_within(self, image.shape[1:-1]) - self._reach
         clean = augment_and_crop(vary, image, (varied, varied), self.augment) / self.white
         clean = jnp.clip(clean, 0.0, 1.0)
         ranges = (self.train_blur, self.train_shade, self.train_noise)
@@ -159,13 +155,9 @@ class Fundus(Task):
         inside = field_of_view(case.reference)
         seen = np.clip(restored, 0.0, self.white)
         pixels = (x[inside][None, :, None] for x in (seen, case.reference))
-        whole = (x[None, ..., None] for x in (seen, case.reference))
-        maps = ssim_maps(*whole, data_range=self.white)
-        similar = np.asarray(maps.luminance * maps.contrast_structure)[0, ..., 0]
-        within = slice(SSIM_BORDER, -SSIM_BORDER)
         return {
             "psnr": float(psnr(*pixels, data_range=self.white)[0]),
-            "ssim": float(similar[inside[within, within]].mean()),
+            "ssim": ssim_where(seen, case.reference, inside, self.white),
             "vessel_contrast": vessel_contrast(seen, vessels(case.reference, inside), inside),
         }
 
@@ -173,12 +165,6 @@ class Fundus(Task):
     def _reach(self) -> int:
         """Pixels around a patch that defocus mixes into it."""
         return int(np.ceil(REACH * self.train_blur[1]))
-
-
-@functools.lru_cache
-def _margin_of(task: Fundus, side: int) -> int:
-    """The margin of the patches that come with `side` pixels, margins included."""
-    return next(m for m in range(side // 2) if task.margin((side - 2 * m,) * 2)[0] == m)
 
 
 @functools.lru_cache

@@ -12,23 +12,24 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, PRNGKeyArray
+from jaxtyping import Array, Float, Float32, PRNGKeyArray
 
 from medjax.data.augment import Augment, augment_and_crop
 from medjax.errors import UserError
-from medjax.losses.ssim import WINDOW, ssim_maps
 from medjax.methods.base import Pair
 from medjax.metrics.column import Column
+from medjax.metrics.region import ssim_where
 from medjax.physics.missing import MISSING, MOST, Gaps, fill_linearly, is_missing, missing_mask
-from medjax.tasks.base import Case, Record, Task
+from medjax.tasks.base import Case, Record
 from medjax.tasks.margins import equal_margin, margin_within
 from medjax.tasks.records import known_spacing
+from medjax.tasks.windowed import Windowed
 
 Image = Float32[np.ndarray, "*space"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Inpainting(Task):
+class Inpainting(Windowed):
     """Fill the lines and blocks that CT slices miss.
 
     The network gets a first guess by interpolation (`fill_linearly`) and the mask; with
@@ -64,8 +65,7 @@ class Inpainting(Task):
         low, high = self.train_amount
         if not 0 <= low <= high <= MOST:
             raise UserError(f"task.train_amount {low} {high}: must rise from 0 to {MOST:g} at most")
-        if self.window[0] >= self.window[1]:
-            raise UserError(f"task.window: {self.window[0]} {self.window[1]} must rise")
+        super().__post_init__()
         if self.gaps.slices and self.dims < 3:
             raise UserError("task.gaps.slices: slices can be missing in volumes only")
 
@@ -75,10 +75,6 @@ class Inpainting(Task):
         shares = {"lines": g.lines, "blocks": g.blocks, "slices": g.slices}
         what = ", ".join(f"{share:.0%} {name}" for name, share in shares.items() if share)
         return f"Missing data: {what or 'nothing'}, held-out scans"
-
-    @property
-    def display(self) -> tuple[float, float]:
-        return self.window
 
     @property
     def note(self) -> str:
@@ -118,7 +114,7 @@ class Inpainting(Task):
     def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
         vary, choose, lose = jax.random.split(key, 3)
         image = raw["image"] / raw["level"].reshape(-1, *[1] * (self.dims + 1))
-        cut = margin_within(self.augment, image.shape[1:-1])
+        cut = margin_within(self, image.shape[1:-1])
         clean = augment_and_crop(vary, image, (cut,) * self.dims, self.augment)
         low, high = self.train_amount
         amount = jax.random.uniform(choose, (len(clean),), minval=low, maxval=high)
@@ -137,10 +133,6 @@ class Inpainting(Task):
         guess = fill_linearly(self._scale(degraded), missing)
         return jnp.concatenate([guess, missing.astype(jnp.float32)], axis=-1)
 
-    def decode(self, restored: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:
-        low, high = self.window
-        return restored * (high - low) + low
-
     def judge(self, case: Case, restored: Image) -> dict[str, float]:
         missing = is_missing(case.degraded)
         if not missing.any():
@@ -157,10 +149,6 @@ class Inpainting(Task):
             "ssim": ssim_where(a, b, missing, high - low),
             "mae": float(np.mean(np.abs(error))),
         }
-
-    def _scale(self, values: Array) -> Array:
-        low, high = self.window
-        return (values - low) / (high - low)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,15 +176,3 @@ class VolumeInpainting(Inpainting):
         known = scan[scan > self.marker]
         bright = known[known > known.mean()] if known.size else known
         return np.float32(np.percentile(bright, 99)) if bright.size else np.float32(1)
-
-
-def ssim_where(
-    restored: Image, reference: Image, where: Bool[np.ndarray, "*space"], data_range: float
-) -> float:
-    """Mean SSIM over the windows of 11 samples an axis whose centre lies in `where`."""
-    a, b = (x[None, ..., None] for x in (restored, reference))
-    maps = ssim_maps(a, b, data_range=data_range)
-    values = np.asarray(maps.luminance * maps.contrast_structure)[0, ..., 0]
-    half = WINDOW // 2
-    inner = where[tuple(slice(half, n - half) for n in where.shape)]
-    return float(np.mean(values[inner])) if inner.any() else float("nan")

@@ -5,9 +5,8 @@ import functools
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, PRNGKeyArray
+from jaxtyping import Array, Float32, PRNGKeyArray
 
 from medjax.data.augment import Augment, augment_and_crop, margin
 from medjax.errors import UserError
@@ -26,8 +25,10 @@ from medjax.physics.ct import (
     ray_sums,
     simulate_low_dose,
 )
-from medjax.physics.noise_level import noise_level
-from medjax.tasks.base import Case, Record, Task
+from medjax.tasks.base import Case, Record
+from medjax.tasks.margins import margin_within
+from medjax.tasks.ranges import log_uniform
+from medjax.tasks.windowed import Windowed
 
 # Directions in which a patch's surroundings are probed; the noise's strength turns slowly.
 PROBES = 48
@@ -37,7 +38,7 @@ BODY_ABOVE = -500.0
 
 
 @dataclasses.dataclass(frozen=True)
-class LowDoseCT(Task):
+class LowDoseCT(Windowed):
     """Undo the noise of a low dose in slices reconstructed by filtered backprojection.
 
     Held-out slices are scanned by a virtual scanner: projected, given photon and electronic
@@ -91,16 +92,11 @@ class LowDoseCT(Task):
             raise UserError(
                 f"task: dose {self.dose} and train_dose {low} {high} must be positive, in order"
             )
-        if self.window[0] >= self.window[1]:
-            raise UserError(f"task.window: {self.window[0]} {self.window[1]} must rise")
+        super().__post_init__()
 
     @property
     def title(self) -> str:
         return f"Low-dose CT, {self.dose:.0%} dose, held-out slices"
-
-    @property
-    def display(self) -> tuple[float, float]:
-        return self.window
 
     @property
     def note(self) -> str:
@@ -133,12 +129,10 @@ class LowDoseCT(Task):
         vary, choose, shake = jax.random.split(key, 3)
         image, pixel = raw["image"], raw["spacing"][:, 0]
         side = image.shape[1]
-        # The margin follows from the patch, so it is found from the size that came.
-        cut = _margin_of(self, side)
+        cut = margin_within(self, (side, side))
         clean = augment_and_crop(vary, image, (cut, cut), self.augment)
         clean = local_blur(clean, self.filter)
-        low, high = np.log(self.train_dose)
-        dose = jnp.exp(jax.random.uniform(choose, (len(image),), minval=low, maxval=high))
+        dose = log_uniform(choose, self.train_dose, (len(image),))
         noise = local_noise(
             shake,
             Rays(raw["line_integrals"], raw["ray_offsets"]),  # pyright: ignore[reportArgumentType]
@@ -163,14 +157,6 @@ class LowDoseCT(Task):
         noise = float(np.std((degraded - reference)[body if body.any() else ...]))
         return Case(record["case"], degraded, reference, noise, tuple(record["spacing"].tolist()))
 
-    def encode(self, degraded: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 2"]:
-        scaled = self._scale(degraded)
-        return jnp.concatenate([scaled, noise_level(scaled)], axis=-1)
-
-    def decode(self, restored: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:
-        low, high = self.window
-        return restored * (high - low) + low
-
     def judge(self, case: Case, restored: Float32[np.ndarray, "*space"]) -> dict[str, float]:
         low, high = self.window
         a, b = (np.clip(x, low, high)[None, ..., None] for x in (restored, case.reference))
@@ -182,10 +168,6 @@ class LowDoseCT(Task):
             "noise_hu": float(noise_hu(restored, flat_tissue_mask(case.reference))),
             "edge_mm": float(edge_width_mm(restored, case.reference, case.spacing).width_mm),
         }
-
-    def _scale(self, hu: Array) -> Array:
-        low, high = self.window
-        return (hu - low) / (high - low)
 
 
 def _pixel_mm(record: Record) -> float:
@@ -202,12 +184,6 @@ def _pixel_mm(record: Record) -> float:
             "say it with medjax data prepare ... --pixel-mm"
         )
     return pixel
-
-
-@functools.lru_cache
-def _margin_of(task: LowDoseCT, side: int) -> int:
-    """The margin of the patches that come with `side` pixels, margins included."""
-    return next(m for m in range(side // 2) if task.margin((side - 2 * m,) * 2)[0] == m)
 
 
 @functools.lru_cache

@@ -4,6 +4,7 @@ import functools
 
 from medjax.data.augment import Augment, margin
 from medjax.errors import UserError
+from medjax.tasks.base import Task
 
 
 @functools.lru_cache
@@ -23,10 +24,10 @@ def equal_margin(config: Augment, patch: tuple[int, ...]) -> int:
 
 
 @functools.lru_cache
-def margin_within(config: Augment, whole: tuple[int, ...]) -> int:
-    """`equal_margin` of the patch that is `whole` with its margins."""
-    if config.warp_probability == 0:
-        return 0
+def margin_within(task: Task, whole: tuple[int, ...]) -> int:
+    """The margin, the same along all axes, of the patch that is `whole` with it.
+
+    The margin follows from the patch, so `prepare` finds it from the size that came.
+    """
     candidates = range((min(whole) + 1) // 2)
-    found = (m for m in candidates if equal_margin(config, tuple(n - 2 * m for n in whole)) == m)
-    return next(found)
+    return next(m for m in candidates if set(task.margin(tuple(n - 2 * m for n in whole))) == {m})
