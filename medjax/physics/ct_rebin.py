@@ -6,40 +6,40 @@ Steps, and what each approximates:
    the fixed detector give every ray's angle and distance from the axis. Exact.
 2. Every view is rebinned to the plane z (`ct_slice`): single-slice rebinning, exact but for the
    change of the object along z over the tilt of the ray.
-3. Fans are rebinned to the rays of the target geometry, linearly between columns, then between
-   views of one focal spot position. This costs some resolution; that positions are interlaced is
-   not exploited beyond averaging them.
+3. Fans are looked up at the rays of the target geometry (`ct_gather`), linearly between columns,
+   then between views of one focal spot position. This costs some resolution; that positions are
+   interlaced is not exploited beyond averaging them.
 4. Rays measured more than once, by several turns, focal spot positions or from the other side, are
-   averaged with the weights of step 2.
+   averaged, or interpolated to the plane.
 
 Detector columns and integration over the slice's thickness are left as measured. NumPy, because it
 runs where the files are read.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Float64
+from jaxtyping import Array, Bool, Float32, Float64
 
 from medjax.errors import UserError
 from medjax.io.projections import Projections
 from medjax.physics.ct_fans import Fan, fans, field_mm
+from medjax.physics.ct_gather import Rays, columns, rays_of, visits
 from medjax.physics.ct_geometry import FanBeam, Geometry, ParallelBeam
-from medjax.physics.ct_slice import FanViews, single_slice
+from medjax.physics.ct_slice import nearest_rows, single_slice
 
-_TURN = 2 * np.pi
-# Views farther apart than this, in usual steps, have a hole between them.
-_LARGEST_STEP = 2.5
+Method = Literal["ssr", "360li", "180li"]
+
+# Millimetres from the plane that count as in it.
+_SAME_PLACE = 1e-3
 # Less weight than this is a hole in the coverage, not a faint ray.
 _LEAST_WEIGHT = 1e-3
 
 
-class _Rays(NamedTuple):
-    """Rays of the target geometry: parallel-beam angle, and signed distance from the axis."""
-
-    angle: Float64[np.ndarray, "view detector"]
-    offset_mm: Float64[np.ndarray, "detector"]
+class _Sinogram(NamedTuple):
+    values: Float64[np.ndarray, "view detector"]
+    seen: Bool[np.ndarray, "view detector"]
 
 
 def rebin(
@@ -47,6 +47,7 @@ def rebin(
     z_mm: float | Sequence[float],
     geometry: Geometry,
     *,
+    method: Method = "ssr",
     thickness_mm: float = 0.0,
     height: float = 1.0,
 ) -> Float32[np.ndarray, "slice view detector 1"]:
@@ -59,8 +60,14 @@ def rebin(
       projections: the scan, or the part of it around the planes.
       z_mm: one plane or several, in the files' coordinate.
       geometry: what to rebin to, e.g. from `geometry_for`.
+      method: "ssr": single-slice rebinning, the weighted mean of all views that cross the plane.
+        "360li", "180li": for few rows or a fast table, linear interpolation in z between the
+        nearest rays below and above, of neighbouring turns or also from the opposite side
+        (Kalender et al., Radiology 176 (1990) 181; Crawford and King, Med. Phys. 17 (1990) 967).
+        Rays that cross the plane itself are taken as in "ssr", but all with one weight.
       thickness_mm: the slice is the mean over this thickness (0: as thin as the rows are).
-      height: part of the detector's height to use. Less means narrower cones and more noise.
+      height: part of the detector's height that "ssr" uses. Less means narrower cones and more
+        noise.
 
     Raises:
       UserError: views of a plane are missing: it lies at the scan's end, or the table moved too
@@ -68,13 +75,15 @@ def rebin(
     """
     if not 0 < height <= 1:
         raise ValueError(f"height={height} is not in (0, 1]")
+    if method not in get_args(Method):
+        raise ValueError(f"unknown method {method!r}; there are {', '.join(get_args(Method))}")
     planes = [z_mm] if isinstance(z_mm, int | float) else list(z_mm)
-    rays, groups = _rays(geometry), fans(projections)
+    rays, groups = rays_of(geometry), fans(projections)
     result = np.zeros((len(planes), *rays.angle.shape, 1), np.float32)
     for slice_, z in zip(result, planes, strict=True):
         thin = _planes(projections, float(z), thickness_mm)
         for plane in thin:
-            slice_[..., 0] += _sinogram(projections, groups, rays, plane, height) / len(thin)
+            slice_[..., 0] += _plane(projections, groups, rays, plane, method, height) / len(thin)
     return result
 
 
@@ -96,7 +105,7 @@ def geometry_for(
     steps = [np.median(np.diff(group.angle)) for group in groups if len(group.angle) > 1]
     if not steps:
         raise UserError(f"{projections.source}: a single view makes no sinogram; give the series")
-    views = round(_TURN / float(min(steps)))
+    views = round(2 * np.pi / float(min(steps)))
     reach = max(abs(group.offset_mm[end]) for group in groups for end in (0, -1))
     if kind == "parallel":
         return ParallelBeam(image_size, pixel_mm, views, 2 * int(reach / spacing) + 2, spacing)
@@ -113,36 +122,6 @@ def attenuation_to_hu(mu: Array, mu_water: float) -> Array:
     return (mu / mu_water - 1) * 1000
 
 
-def _rays(geometry: Geometry) -> _Rays:
-    pixels = geometry.in_pixels()
-    offset = geometry.ray_offsets_mm()
-    lean = np.zeros_like(offset)
-    if isinstance(geometry, FanBeam):
-        lean = np.arcsin(offset / geometry.source_mm)
-    return _Rays(pixels.angles()[:, None] - lean, offset)
-
-
-def _sinogram(
-    projections: Projections, groups: Sequence[Fan], rays: _Rays, z_mm: float, height: float
-) -> Float32[np.ndarray, "view detector"]:
-    total = np.zeros(rays.angle.shape, np.float32)
-    weight = np.zeros(rays.angle.shape, np.float32)
-    for fan in groups:
-        views = single_slice(projections, fan, z_mm, height)
-        for opposite in (False, True):
-            _add(total, weight, fan, views, rays, opposite=opposite)
-    seen = np.asarray(weight > _LEAST_WEIGHT)
-    inside = np.abs(rays.offset_mm) <= field_mm(projections)
-    if not np.all(seen[:, inside]):
-        part = 1 - float(np.mean(seen[:, inside]))
-        raise UserError(
-            f"{projections.source}: {100 * part:.1f} % of the rays in the plane z = {z_mm:.1f} mm "
-            f"were not measured (the focal spot went from {projections.z_mm.min():.1f} to "
-            f"{projections.z_mm.max():.1f} mm); choose a plane inside the scan"
-        )
-    return np.where(seen, total / np.where(seen, weight, 1), 0).astype(np.float32)
-
-
 def _planes(projections: Projections, z_mm: float, thickness_mm: float) -> list[float]:
     """Planes as close as the rows are at the isocentre, spread evenly over the thickness."""
     detector = projections.detector
@@ -151,45 +130,80 @@ def _planes(projections: Projections, z_mm: float, thickness_mm: float) -> list[
     return [z_mm + thickness_mm * ((k + 0.5) / count - 0.5) for k in range(count)]
 
 
-def _add(
-    total: Float32[np.ndarray, "view detector"],
-    weight: Float32[np.ndarray, "view detector"],
-    fan: Fan,
-    views: FanViews,
-    rays: _Rays,
+def _plane(
+    projections: Projections,
+    groups: Sequence[Fan],
+    rays: Rays,
+    z_mm: float,
+    method: Method,
+    height: float,
+) -> Float32[np.ndarray, "view detector"]:
+    if method == "ssr":
+        sinogram, seen = _weighted_mean(projections, groups, rays, z_mm, height)
+    else:
+        sinogram, seen = _interpolated(
+            projections, groups, rays, z_mm, opposite_too=method == "180li"
+        )
+    inside = np.abs(rays.offset_mm) <= field_mm(projections)
+    if not np.all(seen[:, inside]):
+        part = 1 - float(np.mean(seen[:, inside]))
+        raise UserError(
+            f"{projections.source}: {100 * part:.1f} % of the rays in the plane z = {z_mm:.1f} mm "
+            f"were not measured (the focal spot went from {projections.z_mm.min():.1f} to "
+            f"{projections.z_mm.max():.1f} mm); choose a plane inside the scan"
+        )
+    return np.where(seen, sinogram, 0).astype(np.float32)
+
+
+def _weighted_mean(
+    projections: Projections, groups: Sequence[Fan], rays: Rays, z_mm: float, height: float
+) -> _Sinogram:
+    """Every measurement of a ray averaged with the weight of its detector row."""
+    total, weight = np.zeros(rays.angle.shape), np.zeros(rays.angle.shape)
+    for fan in groups:
+        views = single_slice(projections, fan, z_mm, height)
+        for opposite in (False, True):
+            at = columns(fan, rays, opposite=opposite)
+            readings, weights = at.take(views.weighted), at.take(views.weight)
+            for visit in visits(fan, views.angle, rays, opposite=opposite):
+                total += visit.seen * visit.take(readings)
+                weight += visit.seen * visit.take(weights)
+    seen = weight > _LEAST_WEIGHT
+    return _Sinogram(total / np.where(seen, weight, 1), seen)
+
+
+def _interpolated(
+    projections: Projections,
+    groups: Sequence[Fan],
+    rays: Rays,
+    z_mm: float,
     *,
-    opposite: bool,
-) -> None:
-    """Adds what the fan's views say of every ray, from its near side or from the opposite one."""
-    if len(views.angle) < 2:
-        return
-    offset = -rays.offset_mm if opposite else rays.offset_mm
-    column = np.interp(offset, fan.offset_mm, np.arange(len(fan.offset_mm)))
-    measured = (offset >= fan.offset_mm[0]) & (offset <= fan.offset_mm[-1])
-    needed = rays.angle + np.interp(offset, fan.offset_mm, fan.lean) + np.pi * opposite
-    weighted = _between_columns(views.weighted, column, measured)
-    weights = _between_columns(views.weight, column, measured)
-    usual = float(np.median(np.diff(fan.angle)))
-    first = int(np.ceil((views.angle[0] - needed.max()) / _TURN))
-    last = int(np.floor((views.angle[-1] - needed.min()) / _TURN))
-    every = np.arange(len(offset))
-    for turn in range(first, last + 1):
-        wanted = needed + turn * _TURN
-        at = np.searchsorted(views.angle, wanted, side="right") - 1
-        at = np.clip(at, 0, len(views.angle) - 2)
-        step = views.angle[at + 1] - views.angle[at]
-        later = (wanted - views.angle[at]) / np.maximum(step, 1e-12)
-        between = (later >= 0) & (later <= 1) & (step <= _LARGEST_STEP * usual)
-        early, late = between * (1 - later), between * later
-        total += early * weighted[at, every] + late * weighted[at + 1, every]
-        weight += early * weights[at, every] + late * weights[at + 1, every]
+    opposite_too: bool,
+) -> _Sinogram:
+    """The nearest measurements below and above the plane, interpolated linearly in z.
 
-
-def _between_columns(
-    values: Float32[np.ndarray, "view column"],
-    column: Float64[np.ndarray, "detector"],
-    measured: Bool[np.ndarray, "detector"],
-) -> Float[np.ndarray, "view detector"]:
-    low = np.minimum(column.astype(np.int64), values.shape[1] - 2)
-    later = column - low
-    return (values[:, low] * (1 - later) + values[:, low + 1] * later) * measured
+    A ray that a view measured in the plane itself is taken as it is, or their mean.
+    """
+    shape = rays.angle.shape
+    below, above = np.full(shape, -np.inf), np.full(shape, np.inf)
+    lower, upper, hits, met = np.zeros((4, *shape))
+    for fan in groups:
+        views = nearest_rows(projections, fan, z_mm)
+        for opposite in (False, True) if opposite_too else (False,):
+            at = columns(fan, rays, opposite=opposite)
+            readings, distances = at.take(views.reading), at.take(views.distance_mm)
+            for visit in visits(fan, views.angle, rays, opposite=opposite):
+                seen = visit.seen & at.measured
+                reading, distance = visit.take(readings), visit.take(distances)
+                hit = seen & (np.abs(distance) < _SAME_PLACE)
+                hits += np.where(hit, reading, 0)
+                met += hit
+                closer = seen & (distance <= 0) & (distance > below)
+                lower, below = np.where(closer, reading, lower), np.where(closer, distance, below)
+                closer = seen & (distance >= 0) & (distance < above)
+                upper, above = np.where(closer, reading, upper), np.where(closer, distance, above)
+    between = np.isfinite(below) & np.isfinite(above)
+    gap = np.where(between & (met == 0), above - below, 1)
+    part = np.where(between & (met == 0), -below, 0) / gap
+    mean = hits / np.maximum(met, 1)
+    return _Sinogram(np.where(met > 0, mean, lower + part * (upper - lower)), between | (met > 0))

@@ -38,13 +38,46 @@ def single_slice(projections: Projections, fan: Fan, z_mm: float, height: float)
     climb = (z_mm - projections.z_mm[views])[:, None] / fan.foot_mm
     above = (projections.z_mm - projections.centre_z_mm)[views][:, None] + climb * fan.length_mm
     row = row_of(projections.detector, above)
-    half = projections.detector.rows / 2
-    weight = _fade((row - (half - 0.5)) / (half * height))
+    # Nothing lies beyond the middle of the last row to interpolate with.
+    last = projections.detector.rows - 1
+    weight = _fade((row - last / 2) / (max(last, 1) / 2 * height))
     tilt = 1 / np.sqrt(1 + climb**2)
     reading = _between_rows(projections, views, row) * tilt
     return FanViews(
         fan.angle[near], (reading * weight).astype(np.float32), weight.astype(np.float32)
     )
+
+
+class NearestRows(NamedTuple):
+    """What every ray's row next to a plane reads, and how far above the plane it crosses it."""
+
+    angle: Float64[np.ndarray, "view"]
+    reading: Float64[np.ndarray, "view column"]
+    distance_mm: Float64[np.ndarray, "view column"]
+
+
+def nearest_rows(projections: Projections, fan: Fan, z_mm: float) -> NearestRows:
+    """Views of `fan` within a turn of the plane: the ray of each column that passes next to it.
+
+    Distances are taken where the ray passes the axis; they are 0 where two rows enclose the plane,
+    which are interpolated. Tilted rays are scaled as in `single_slice`.
+    """
+    near = _near(projections, fan, z_mm, spare_mm=_travel(fan, projections))
+    views = fan.views[near]
+    shift = (projections.z_mm - projections.centre_z_mm)[views][:, None]
+    away = (z_mm - projections.z_mm[views])[:, None]
+    row = row_of(projections.detector, shift + away * fan.length_mm / fan.foot_mm)
+    row = np.clip(row, 0, projections.detector.rows - 1)
+    climb = (height_of(projections.detector, row) - shift) / fan.length_mm
+    tilt = 1 / np.sqrt(1 + climb**2)
+    reading = _between_rows(projections, views, row) * tilt
+    return NearestRows(fan.angle[near], reading, climb * fan.foot_mm - away)
+
+
+def _travel(fan: Fan, projections: Projections) -> float:
+    """How far the table moves in a turn, in mm."""
+    turned = float(np.ptp(fan.angle))
+    return 2 * np.pi * float(np.ptp(projections.z_mm[fan.views])) / turned if turned else 0.0
 
 
 def row_of(
@@ -60,7 +93,19 @@ def row_of(
     return detector.central_row - above_mm / detector.row_mm
 
 
-def _near(p: Projections, fan: Fan, z_mm: float) -> Int64[np.ndarray, "near"]:
+def height_of(
+    detector: Detector, row: Float64[np.ndarray, "view column"]
+) -> Float64[np.ndarray, "view column"]:
+    """The inverse of `row_of`, in mm."""
+    above_mm = (detector.central_row - row) * detector.row_mm
+    if detector.shape == "SPHERICAL":
+        return detector.radius_mm * np.tan(above_mm / detector.radius_mm)
+    return above_mm
+
+
+def _near(
+    p: Projections, fan: Fan, z_mm: float, spare_mm: float = 0.0
+) -> Int64[np.ndarray, "near"]:
     """Views any ray of which may cross the plane next to the axis."""
     edge = np.array([-0.5, p.detector.rows - 0.5])
     reach = np.abs(edge - p.detector.central_row).max() * p.detector.row_mm
@@ -68,7 +113,7 @@ def _near(p: Projections, fan: Fan, z_mm: float) -> Int64[np.ndarray, "near"]:
         reach = p.detector.radius_mm * np.tan(reach / p.detector.radius_mm)
     reach += np.abs(p.z_mm - p.centre_z_mm).max()
     reach *= float(np.max(fan.foot_mm / fan.length_mm))
-    return np.flatnonzero(np.abs(p.z_mm[fan.views] - z_mm) <= reach)
+    return np.flatnonzero(np.abs(p.z_mm[fan.views] - z_mm) <= reach + spare_mm)
 
 
 def _fade(q: Float64[np.ndarray, "view column"]) -> Float64[np.ndarray, "view column"]:

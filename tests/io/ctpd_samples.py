@@ -90,11 +90,11 @@ def line_integrals(phantom: Sequence[tuple], scanner: Scanner, path: Trajectory)
 
 
 def chord(start: np.ndarray, ends: np.ndarray, middle: tuple, axes: tuple) -> np.ndarray:
-    """Length of the line inside an ellipsoid."""
+    """Length of the lines from `start` through `ends` [..., 3] inside an ellipsoid."""
     way = ends - start
     a = np.sum((way / axes) ** 2, -1)
     b = np.sum(way / axes * ((start - middle) / axes), -1)
-    c = np.sum(((start - middle) / axes) ** 2) - 1
+    c = np.sum(((start - middle) / axes) ** 2, -1) - 1
     root = np.sqrt(np.maximum(b * b - a * c, 0))
     return 2 * root / a * np.linalg.norm(way, axis=-1)
 
