@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,10 @@ from typing import Self
 
 import numpy as np
 from jaxtyping import Float
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
 _log = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
-_START = SessionLog(status=SessionLog.START)
 
 
 @dataclass(frozen=True)
@@ -64,23 +59,22 @@ class MetricWriter:
         self._file = path.open("a")
         self.seconds = rows[-1].seconds if rows else 0.0
 
-        folder = run / TENSORBOARD
-        folder.mkdir(exist_ok=True)
-        # EventsWriter rather than SummaryWriter: the latter queues events in a thread, and what
-        # is in the queue when the process is killed would miss from TensorBoard for good.
-        self._events = EventsWriter(str(folder / "events"), f".{resumed}.{os.getpid()}")
-        self._event(resumed + 1, session_log=_START)
+        # Imported here: tensorboardX imports torch where that is installed, which takes seconds
+        # that whoever only reads metrics need not wait.
+        from medjax.train.tensorboard import Events
+
+        self._events = Events(run / TENSORBOARD, resumed)
 
     def write(self, step: int, metrics: Mapping[str, float], seconds: float) -> None:
         """Adds a row; `seconds` is the training time so far, counted over all sessions."""
         self._file.write(_line(Row(step, dict(metrics), round(seconds, 3))))
         self._file.flush()
         for name, value in metrics.items():
-            self._event(step, summary=summary.scalar(name, value))
+            self._events.scalar(step, name, value)
 
     def image(self, step: int, name: str, image: Float[np.ndarray, "height width channel"]) -> None:
         """Adds a picture to TensorBoard, values in [0, 1], one or three channels."""
-        self._event(step, summary=summary.image(name, image, dataformats="HWC"))
+        self._events.image(step, name, image)
 
     def flush(self) -> None:
         """Brings all rows to the disk; a checkpoint must not be older than the rows before it."""
@@ -99,9 +93,6 @@ class MetricWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _event(self, step: int, **content: object) -> None:
-        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
 
 
 def _line(row: Row) -> str:

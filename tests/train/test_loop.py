@@ -13,7 +13,7 @@ import toy_run
 from jax.experimental.compilation_cache import compilation_cache
 
 from medjax.errors import UserError
-from medjax.train import loop, mesh, rng
+from medjax.train import compiled, mesh, rng
 from medjax.train.checkpoint import Batches, Checkpoints
 from medjax.train.health import Diverged
 from medjax.train.writers import read_metrics
@@ -124,7 +124,7 @@ def test_a_batch_of_another_shape_is_an_error_and_no_compilation(tmp_path):
 
 def test_the_state_is_donated(tmp_path):
     result = toy_run.fit(tmp_path, steps=1)
-    plan = loop.program(
+    plan = compiled.program(
         toy_run.init, toy_run.step, next(iter(toy_run.dataset())), mesh=mesh.make(), seed=0
     )
     run, _ = plan.compile()
@@ -169,7 +169,7 @@ def test_devices_do_not_change_the_numbers(tmp_path, reference, placed):
 
 def test_the_metrics_of_a_step_are_read_after_the_next_is_dispatched(tmp_path, monkeypatch):
     events = []
-    compile_ = loop.Program.compile
+    compile_ = compiled.Program.compile
 
     def spied(self):
         run, seconds = compile_(self)
@@ -180,7 +180,7 @@ def test_the_metrics_of_a_step_are_read_after_the_next_is_dispatched(tmp_path, m
 
         return call, seconds
 
-    monkeypatch.setattr(loop.Program, "compile", spied)
+    monkeypatch.setattr(compiled.Program, "compile", spied)
     toy_run.fit(
         tmp_path, steps=4, save_every=4, reporter=lambda tick: events.append(("told", tick.step))
     )
@@ -192,7 +192,7 @@ def test_the_metrics_of_a_step_are_read_after_the_next_is_dispatched(tmp_path, m
 
 def test_the_step_runs_under_a_transfer_guard(tmp_path, monkeypatch):
     levels = []
-    compile_ = loop.Program.compile
+    compile_ = compiled.Program.compile
 
     def spied(self):
         run, seconds = compile_(self)
@@ -203,7 +203,7 @@ def test_the_step_runs_under_a_transfer_guard(tmp_path, monkeypatch):
 
         return call, seconds
 
-    monkeypatch.setattr(loop.Program, "compile", spied)
+    monkeypatch.setattr(compiled.Program, "compile", spied)
     toy_run.fit(tmp_path, steps=3)
     assert levels == ["disallow"] * 3
 
