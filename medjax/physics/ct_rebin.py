@@ -37,7 +37,9 @@ _SAME_PLACE = 1e-3
 _LEAST_WEIGHT = 1e-3
 
 
-class _Sinogram(NamedTuple):
+class Sinogram(NamedTuple):
+    """Line integrals in a plane, and which of its rays were measured."""
+
     values: Float64[np.ndarray, "view detector"]
     seen: Bool[np.ndarray, "view detector"]
 
@@ -139,7 +141,7 @@ def _plane(
     height: float,
 ) -> Float32[np.ndarray, "view detector"]:
     if method == "ssr":
-        sinogram, seen = _weighted_mean(projections, groups, rays, z_mm, height)
+        sinogram, seen = weighted_mean(projections, groups, rays, z_mm, height)
     else:
         sinogram, seen = _interpolated(
             projections, groups, rays, z_mm, opposite_too=method == "180li"
@@ -155,21 +157,29 @@ def _plane(
     return np.where(seen, sinogram, 0).astype(np.float32)
 
 
-def _weighted_mean(
-    projections: Projections, groups: Sequence[Fan], rays: Rays, z_mm: float, height: float
-) -> _Sinogram:
-    """Every measurement of a ray averaged with the weight of its detector row."""
+def weighted_mean(
+    projections: Projections,
+    groups: Sequence[Fan],
+    rays: Rays,
+    z_mm: float,
+    height: float = 1.0,
+    sides: Sequence[bool] = (False, True),
+) -> Sinogram:
+    """Every measurement of a ray averaged with the weight of its detector row.
+
+    `sides`: whether from the opposite side. Zero where nothing was measured.
+    """
     total, weight = np.zeros(rays.angle.shape), np.zeros(rays.angle.shape)
     for fan in groups:
         views = single_slice(projections, fan, z_mm, height)
-        for opposite in (False, True):
+        for opposite in sides:
             at = columns(fan, rays, opposite=opposite)
             readings, weights = at.take(views.weighted), at.take(views.weight)
             for visit in visits(fan, views.angle, rays, opposite=opposite):
                 total += visit.seen * visit.take(readings)
                 weight += visit.seen * visit.take(weights)
     seen = weight > _LEAST_WEIGHT
-    return _Sinogram(total / np.where(seen, weight, 1), seen)
+    return Sinogram(total / np.where(seen, weight, 1), seen)
 
 
 def _interpolated(
@@ -179,7 +189,7 @@ def _interpolated(
     z_mm: float,
     *,
     opposite_too: bool,
-) -> _Sinogram:
+) -> Sinogram:
     """The nearest measurements below and above the plane, interpolated linearly in z.
 
     A ray that a view measured in the plane itself is taken as it is, or their mean.
@@ -206,4 +216,4 @@ def _interpolated(
     gap = np.where(between & (met == 0), above - below, 1)
     part = np.where(between & (met == 0), -below, 0) / gap
     mean = hits / np.maximum(met, 1)
-    return _Sinogram(np.where(met > 0, mean, lower + part * (upper - lower)), between | (met > 0))
+    return Sinogram(np.where(met > 0, mean, lower + part * (upper - lower)), between | (met > 0))
