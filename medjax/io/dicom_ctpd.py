@@ -11,6 +11,8 @@ Two generations of files differ. Dictionary v8 (the 2016 Low Dose CT Grand Chall
 shift of the focal spot at (7033,100B), the angular one at (7033,100C), and the attenuation of water
 at (0018,0061) HUCalibrationFactor. Later ones (TCIA's LDCT-and-Projection-data) have the shifts the
 other way round and the water at (7041,1001). The element with the water tells them apart.
+
+pydicom may warn about values and quote them: callers silence it, once a file, by `common.quiet`.
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +22,6 @@ from jaxtyping import Float64
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from medjax.io.common import quiet
 from medjax.io.dicom_file import BROKEN, first_number
 
 TAGS: dict[str, tuple[int, str]] = {
@@ -132,9 +133,8 @@ def _is_v8(ds: Dataset) -> bool:
 
 def _raw(ds: Dataset, name: str) -> Any:
     try:
-        with quiet():
-            element = ds.get(Tag(TAGS[name][0]))
-            return None if element is None else element.value
+        element = ds.get(Tag(TAGS[name][0]))
+        return None if element is None else element.value
     except BROKEN:
         return None
 

@@ -66,7 +66,13 @@ def read_view(path: Path, z_range: tuple[float, float] | None) -> View:
     Raises:
       UserError: damaged, no CT projection, or one that this reader does not understand.
     """
-    ds = open_dicom(path)
+    with quiet():
+        return _view(path, z_range)
+
+
+def _view(path: Path, z_range: tuple[float, float] | None) -> View:
+    # Most of a file is pixels: where few views are wanted, headers are read first.
+    ds = open_dicom(path, pixels=z_range is None)
     detector = _detector(ds, path)
     _require_line_integrals(ds, path)
     instance, slope = number(ds, "InstanceNumber"), number(ds, "RescaleSlope")
@@ -84,6 +90,8 @@ def read_view(path: Path, z_range: tuple[float, float] | None) -> View:
     z_mm = _required(ds, "DetectorFocalCenterAxialPosition", path)
     spot = z_mm + shift.z_mm
     wanted = z_range is None or min(z_range) <= spot <= max(z_range)
+    if wanted and z_range is not None:
+        ds = open_dicom(path)
     return View(
         path=path,
         instance=int(instance),
@@ -150,11 +158,9 @@ def _require_line_integrals(ds: Dataset, path: Path) -> None:
             f"{path}: holds intensities, not their logarithm (LogFlag NO); convert it to line "
             "integrals first"
         )
-    with quiet():
-        frames = frames_of(ds)
-    if frames > 1:
+    if frames_of(ds) > 1:
         raise UserError(
-            f"{path}: holds {frames} views in one file; only one file a view can be read"
+            f"{path}: holds {frames_of(ds)} views in one file; only one file a view can be read"
         )
 
 
