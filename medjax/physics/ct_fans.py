@@ -24,6 +24,7 @@ class Fan(NamedTuple):
     Attributes:
       views: index into the projections, in order of growing angle.
       angle: view angle θ in radians, unwrapped.
+      step: radians between one view and the next, as a rule; 0 for a lone view.
       lean: a ray's parallel-beam angle is `angle − lean` [column].
       offset_mm: its signed distance from the axis of rotation, growing with the column.
       foot_mm: from the focal spot to the ray's point next to the axis, in the plane.
@@ -32,6 +33,7 @@ class Fan(NamedTuple):
 
     views: Int64[np.ndarray, "view"]
     angle: Float64[np.ndarray, "view"]
+    step: float
     lean: Float64[np.ndarray, "column"]
     offset_mm: Float64[np.ndarray, "column"]
     foot_mm: Float64[np.ndarray, "column"]
@@ -59,6 +61,8 @@ def fans(projections: Projections) -> list[Fan]:
 
 def _fan(p: Projections, views: Int64[np.ndarray, "view"]) -> Fan:
     angle = -p.centre_angle[views]
+    # In the order of acquisition: angles of several axial turns may overlap.
+    step = float(np.median(np.abs(np.diff(angle)))) if len(angle) > 1 else 0.0
     order = np.argsort(angle, kind="stable")
     views, angle = views[order], angle[order]
     one = views[0]
@@ -72,6 +76,7 @@ def _fan(p: Projections, views: Int64[np.ndarray, "view"]) -> Fan:
     return Fan(
         views=views,
         angle=angle,
+        step=step,
         lean=np.arctan2(along[:, 0], along[:, 1]),
         offset_mm=spot[0] * along[:, 1] - spot[1] * along[:, 0],
         foot_mm=-along @ spot,

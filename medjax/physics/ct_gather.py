@@ -81,7 +81,6 @@ def visits(
         return
     offset = -rays.offset_mm if opposite else rays.offset_mm
     needed = rays.angle + np.interp(offset, fan.offset_mm, fan.lean) + np.pi * opposite
-    usual = float(np.median(np.diff(fan.angle)))
     first = int(np.ceil((angle[0] - needed.max()) / _TURN))
     last = int(np.floor((angle[-1] - needed.min()) / _TURN))
     for turn in range(first, last + 1):
@@ -89,6 +88,6 @@ def visits(
         before = np.clip(np.searchsorted(angle, wanted, side="right") - 1, 0, len(angle) - 2)
         step = angle[before + 1] - angle[before]
         later = (wanted - angle[before]) / np.maximum(step, 1e-12)
-        seen = (later >= 0) & (later <= 1) & (step <= _LARGEST_STEP * usual)
+        seen = (later >= 0) & (later <= 1) & (step <= _LARGEST_STEP * fan.step)
         if np.any(seen):
             yield Visit(before, np.clip(later, 0, 1), seen)

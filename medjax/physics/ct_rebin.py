@@ -104,10 +104,10 @@ def geometry_for(
     radius = float(np.median(projections.radius_mm))
     spacing = detector.column_mm * radius / detector.radius_mm
     groups = fans(projections)
-    steps = [np.median(np.diff(group.angle)) for group in groups if len(group.angle) > 1]
+    steps = [group.step for group in groups if group.step]
     if not steps:
         raise UserError(f"{projections.source}: a single view makes no sinogram; give the series")
-    views = round(2 * np.pi / float(min(steps)))
+    views = round(2 * np.pi / min(steps))
     reach = max(abs(group.offset_mm[end]) for group in groups for end in (0, -1))
     if kind == "parallel":
         return ParallelBeam(image_size, pixel_mm, views, 2 * int(reach / spacing) + 2, spacing)

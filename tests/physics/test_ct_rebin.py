@@ -114,6 +114,35 @@ def test_a_short_scan_is_enough() -> None:
     assert off(scan(ENDLESS, samples.trajectory(80, turn=120)), PARALLEL) < 0.01
 
 
+def picked(path: samples.Trajectory, views: np.ndarray) -> samples.Trajectory:
+    return dataclasses.replace(path, phi=path.phi[views], z=path.z[views], shift=path.shift[views])
+
+
+@pytest.mark.parametrize("mode", ["FFSNONE", "FFSZ"])
+def test_one_missing_view_is_bridged(mode: str) -> None:
+    path = samples.trajectory(480, turn=240, mode=mode)
+    assert off(scan(ENDLESS, picked(path, np.delete(np.arange(300), 150))), PARALLEL) < 0.01
+
+
+def test_a_hole_between_views_is_not_bridged() -> None:
+    # Half a turn and the fan, so that no other view sees the rays of those left out.
+    path = samples.trajectory(80, turn=120)
+    with pytest.raises(UserError, match="were not measured"):
+        rebin(scan(ENDLESS, picked(path, np.delete(np.arange(80), [40, 41]))), 0.0, PARALLEL)
+
+
+def test_axial_turns_of_a_stepping_table() -> None:
+    first, second = samples.trajectory(130, turn=120), samples.trajectory(130, turn=120, z=18.0)
+    both = samples.Trajectory(
+        np.unwrap(np.concatenate([first.phi, second.phi]) % (2 * np.pi)),
+        np.concatenate([first.z, second.z]),
+        np.concatenate([first.shift, second.shift]),
+    )
+    found = scan(samples.PHANTOM, both)
+    for z in (1.0, 16.0):
+        assert off(found, PARALLEL, z, samples.PHANTOM) < 0.01
+
+
 def reconstruct(found: Projections, z: float, geometry, **options) -> np.ndarray:
     sinogram = rebin(found, z, geometry, **options)
     assert found.mu_water is not None
