@@ -63,14 +63,19 @@ def lung_mask(
 
 
 def parenchyma_mask(
-    volume: Shaped[np.ndarray, "z y x"], spacing: Spacing, *, smoothing_mm: float = 1.0
+    volume: Shaped[np.ndarray, "z y x"],
+    spacing: Spacing,
+    lungs: Bool[np.ndarray, "z y x"] | None = None,
+    *,
+    smoothing_mm: float = 1.0,
 ) -> Bool[np.ndarray, "z y x"]:
     """The lungs without vessels, fissures and whatever else is denser than aerated lung.
 
-    Arguments as `lung_mask`.
+    Arguments as `lung_mask`; `lungs` is its answer, where it is known already.
     """
-    smooth = _smooth(volume, spacing, smoothing_mm)
-    return lung_mask(volume, spacing, smoothing_mm=smoothing_mm) & (smooth < PARENCHYMA_BELOW)
+    if lungs is None:
+        lungs = lung_mask(volume, spacing, smoothing_mm=smoothing_mm)
+    return lungs & (_smooth(volume, spacing, smoothing_mm) < PARENCHYMA_BELOW)
 
 
 def random_sites(
@@ -119,6 +124,7 @@ def random_nodules(
     count: int,
     seed: int,
     model: NoduleModel | None = None,
+    lungs: Bool[np.ndarray, "z y x"] | None = None,
 ) -> tuple[Lesion, ...]:
     """Nodules for real lungs, to be inserted with `medjax.physics.lesions.insert`.
 
@@ -132,13 +138,15 @@ def random_nodules(
       count: nodules wanted.
       seed: of places, sizes and shapes.
       model: what nodules to draw.
+      lungs: from `lung_mask`; needed for a crop, whose lungs may reach its border and then look
+        like the air outside. None: found here.
 
     Returns:
       At most `count` nodules: a nodule for which the lungs have no room is left out.
     """
     model = NoduleModel() if model is None else model
     rng = np.random.default_rng((seed, 0))
-    mask = parenchyma_mask(volume, spacing)
+    mask = parenchyma_mask(volume, spacing, lungs)
     drawn = [_draw(rng, model) for _ in range(count)]
     clearances = [lesion.reach_mm + model.clearance_mm for lesion, _ in drawn]
     sites = random_sites(mask, spacing, clearances, _child(seed), separation_mm=model.separation_mm)

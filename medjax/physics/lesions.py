@@ -129,38 +129,49 @@ def coverage(
         _box(centre, lesion.reach_mm + more, step)
         for centre, more, step in zip(lesion.centre_mm, tail, spacing, strict=True)
     ]
-    if lesion.shape == "rod":
-        boxes[0] = (0, shape[0])
+    rod = lesion.shape == "rod"
+    # Nothing is blurred along z, so what lies beyond the volume need not be drawn.
+    boxes[0] = _cut((0, shape[0]) if rod else boxes[0], shape[0])
     # A rod is the same at every depth: one plane of samples stands for all.
+    drawn = [(0, 1), *boxes[1:]] if rod else boxes
     parts = [math.ceil(step / _FINE_MM) for step in spacing]
-    depth = (0, 1) if lesion.shape == "rod" else boxes[0]
-    parts[0] = 1 if lesion.shape == "rod" else parts[0]
-    offsets = [
-        _fine(first, stop, n, step) - centre
-        for (first, stop), n, step, centre in zip(
-            (depth, *boxes[1:]), parts, spacing, lesion.centre_mm, strict=True
-        )
-    ]
-    depth_in = _depth_in(lesion, *np.meshgrid(*offsets, indexing="ij", sparse=True))
-    # A border that lies between two samples fills part of both.
-    filled = np.clip(0.5 + depth_in / min(s / n for s, n in zip(spacing, parts, strict=True)), 0, 1)
-    fine = _voxel_means(filled, (parts[0], 1, 1))
+    parts[0] = 1 if rod else parts[0]
+    fine = _voxel_means(_filled(lesion, drawn, parts, spacing), (parts[0], 1, 1))
     if sigma:
         samples = [sigma * n / step for n, step in zip(parts, spacing, strict=True)]
         fine = ndimage.gaussian_filter(fine, (0.0, *samples[1:]), mode="constant")
     share = _voxel_means(fine, (1, *parts[1:]))
     share = np.broadcast_to(share, (boxes[0][1] - boxes[0][0], *share.shape[1:]))
-    kept = [(max(a, 0), max(min(b, n), 0)) for (a, b), n in zip(boxes, shape, strict=True)]
-    inner = tuple(
-        slice(min(low, b) - a, max(high, a) - a)
-        for (low, high), (a, b) in zip(kept, boxes, strict=True)
-    )
-    return tuple(slice(min(low, high), high) for low, high in kept), share[inner]
+    kept = [_cut(box, size) for box, size in zip(boxes, shape, strict=True)]
+    inner = [slice(a - first, b - first) for (a, b), (first, _) in zip(kept, boxes, strict=True)]
+    return tuple(slice(a, b) for a, b in kept), share[tuple(inner)]
 
 
 def _box(centre: float, reach: float, step: float) -> tuple[int, int]:
     """First voxel and one past the last that come within `reach` of the centre."""
     return math.floor((centre - reach) / step), math.ceil((centre + reach) / step) + 1
+
+
+def _cut(box: tuple[int, int], size: int) -> tuple[int, int]:
+    """What of the box lies in a volume of that size."""
+    first = min(max(box[0], 0), size)
+    return first, max(min(box[1], size), first)
+
+
+def _filled(
+    lesion: Lesion, boxes: list[tuple[int, int]], parts: list[int], spacing: Spacing
+) -> Float[np.ndarray, "z y x"]:
+    """How much of each sample the lesion fills, 0 to 1: `parts` samples a voxel of the boxes."""
+    offsets = [
+        _fine(first, stop, n, step) - centre
+        for (first, stop), n, step, centre in zip(
+            boxes, parts, spacing, lesion.centre_mm, strict=True
+        )
+    ]
+    depth = _depth_in(lesion, *np.meshgrid(*offsets, indexing="ij", sparse=True))
+    # A border that lies between two samples fills part of both.
+    width = min(step / n for step, n in zip(spacing, parts, strict=True))
+    return np.clip(0.5 + depth / width, 0, 1)
 
 
 def _fine(first: int, stop: int, parts: int, step: float) -> Float[np.ndarray, " samples"]:
@@ -183,15 +194,15 @@ def _depth_in(
     if lesion.shape == "rod":
         return lesion.radius_mm - np.sqrt(in_plane) + 0 * z
     distance = np.sqrt(z * z + in_plane)
-    if lesion.shape == "sphere":
-        return lesion.radius_mm - distance
-    limit = np.ones_like(distance)
-    directions, lengths = _spicules(lesion)
-    for (uz, uy, ux), length in zip(directions, lengths, strict=True):
-        along = (uz * z + uy * y + ux * x) / np.maximum(distance, 1e-9)
-        angle = np.arccos(np.clip(along, -1, 1))
-        limit = np.maximum(limit, 1 + length * (1 - angle / _SPICULE_ANGLE))
-    return lesion.radius_mm * limit - distance
+    depth = lesion.radius_mm - distance
+    if lesion.shape == "spiculated":
+        around = (depth < 0) & (distance < lesion.reach_mm)
+        points = [np.broadcast_to(axis, depth.shape)[around] for axis in (z, y, x)]
+        directions, lengths = _spicules(lesion)
+        angle = np.arccos(np.clip(directions @ points / distance[around], -1, 1))
+        longest = (lengths[:, None] * (1 - angle / _SPICULE_ANGLE)).max(axis=0, initial=0.0)
+        depth[around] += lesion.radius_mm * longest
+    return depth
 
 
 def _spicules(

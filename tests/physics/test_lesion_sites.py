@@ -104,5 +104,13 @@ def test_an_inserted_nodule_reaches_its_hu_at_the_middle():
     assert out[at] == pytest.approx(30.0, abs=30)
 
 
+def test_a_crop_needs_the_lungs_of_the_whole_slice():
+    volume, _ = thorax()
+    crop = (slice(None), slice(40, 120), slice(0, 60))
+    lungs = lung_mask(volume, SPACING)
+    assert random_nodules(volume[crop], SPACING, 2, 0) == ()
+    assert len(random_nodules(volume[crop], SPACING, 2, 0, lungs=lungs[crop])) == 2
+
+
 def test_a_scan_without_lungs_gets_no_nodules():
     assert random_nodules(np.full((1, 64, 64), 40.0), SPACING, 3, 0) == ()
