@@ -1,0 +1,1 @@
+"""Low-dose CT: every method by the measures that clinicians ask for."""
