@@ -176,6 +176,7 @@ def _assemble(
         mu_water=facts.mu_water,
         tube_current_ma=_all_or_none([view.current for view in views]),
         photons=_all_or_none([view.photons for view in views]),
+        patient_position=facts.patient_position,
         views_per_turn=facts.views_per_turn,
         corrections=dict(facts.corrections),
         problems=problems,

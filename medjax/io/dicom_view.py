@@ -36,6 +36,7 @@ class ScanFacts:
     helical: bool
     focal_spot: str
     mu_water: float | None
+    patient_position: str
     views_per_turn: int | None
     corrections: tuple[tuple[str, bool], ...]
 
@@ -173,6 +174,7 @@ def _facts(ds: Dataset, detector: Detector) -> ScanFacts:
         helical=text_of(ds, "TypeofProjectionData") == "HELICAL",
         focal_spot=text_of(ds, "FlyingFocalSpotMode") or "FFSNONE",
         mu_water=water_of(ds),
+        patient_position=str(attribute(ds, "PatientPosition") or ""),
         views_per_turn=int(turn) if turn else None,
         corrections=tuple(sorted(corrections_of(ds).items())),
     )

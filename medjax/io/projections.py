@@ -46,6 +46,10 @@ class Projections:
     The *focal centre* belongs to the detector; the *focal spot* is where the rays come from. They
     differ where the focal spot flies, or where a scanner states a constant offset.
 
+    Which side is the patient's left follows from `patient_position` and the frame, if the files
+    keep to the manual. Not all are said to: compare with the scanner's own images before anyone
+    tells left from right.
+
     Attributes:
       line_integrals: −ln(I/I0), no unit.
       angle, z_mm, radius_mm: of the focal spot, shifts included; `angle` in radians, unwrapped.
@@ -58,6 +62,7 @@ class Projections:
       tube_current_ma: mA in each view; None where not stored for all of them.
       photons: noise-equivalent quanta of a ray through air, one a column (they do not vary along
         the rows), tube current and bowtie included; None where not stored for all views.
+      patient_position: how the patient lay, as in DICOM (HFS: head first, supine); "" if unsaid.
       views_per_turn: as stored, every focal spot position counted; None where the files do not say.
       corrections: what was done to the data before they were stored, e.g. {"BeamHardening
         Correction": True}; what the files do not speak of is absent.
@@ -79,6 +84,7 @@ class Projections:
     mu_water: float | None
     tube_current_ma: Float32[np.ndarray, "view"] | None
     photons: Float32[np.ndarray, "view column"] | None
+    patient_position: str
     views_per_turn: int | None
     corrections: dict[str, bool]
     problems: tuple[str, ...]

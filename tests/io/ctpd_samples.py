@@ -117,6 +117,7 @@ def header(scanner: Scanner, path: Trajectory, i: int, *, v8: bool = False) -> D
     ds.SOPClassUID, ds.SOPInstanceUID = CTImageStorage, f"1.2.9.{i + 1}"
     ds.Modality, ds.PatientID, ds.PatientName = "CT", "patient-7", "Doe^Jane"
     ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.InstanceNumber = "1.2.3", "1.2.4", i + 1
+    ds.PatientPosition = "HFS"
     ds.XRayTubeCurrent = int(current(path.phi[i]))
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0

@@ -59,6 +59,7 @@ def test_everything_that_was_written_is_read(tmp_path, values, implicit: bool, v
     assert found.helical and found.focal_spot == "FFSXYZ"
     assert found.mu_water == samples.MU_WATER
     assert found.views_per_turn == 8
+    assert found.patient_position == "HFS"
     assert found.corrections == {
         "BeamHardeningCorrection": True,
         "ScatterCorrection": False,

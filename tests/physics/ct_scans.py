@@ -42,6 +42,7 @@ def scan(
         mu_water=samples.MU_WATER,
         tube_current_ma=None,
         photons=None,
+        patient_position="HFS",
         views_per_turn=path.turn,
         corrections={},
         problems=(),

@@ -9,6 +9,7 @@ import pytest
 from scipy.ndimage import binary_erosion
 
 from medjax.errors import UserError
+from medjax.io.dicom_projections import read_projections
 from medjax.io.projections import Projections
 from medjax.physics.ct import FanBeam, ParallelBeam, fbp
 from medjax.physics.ct_rebin import attenuation_to_hu, geometry_for, rebin
@@ -165,6 +166,26 @@ def test_the_phantom_comes_back_in_hu(kind) -> None:
             assert inside.sum() > 10
             assert hu[inside].mean() == pytest.approx(value, abs=3)
             assert hu[inside].std() < 12
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        samples.trajectory(120, turn=120),
+        samples.trajectory(320, turn=160, feed=10.0, mode="FFSXYZ"),
+    ],
+    ids=["axial", "helical"],
+)
+def test_from_files_to_hu(tmp_path: Path, path: samples.Trajectory) -> None:
+    values = samples.line_integrals(samples.PHANTOM, SCANNER, path)
+    samples.write(tmp_path, SCANNER, path, values)
+    found = read_projections(tmp_path)
+    hu = reconstruct(found, 4.0, geometry_for(found, 72, 2.5))
+    truth = samples.slice_hu(samples.PHANTOM, 72, 2.5, 4.0)
+    for value in (-600, 0, 300):
+        inside = binary_erosion(truth == value, iterations=2)
+        assert hu[inside].mean() == pytest.approx(value, abs=4)
+        assert hu[inside].std() < 15
 
 
 def test_a_thick_slice_is_the_mean_over_it() -> None:
