@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medjax.data import local, local_fmri, samples, samples_fmri, samples_fundus, samples_xray
+from medjax.data import local_fmri, local_mri, samples, samples_fmri, samples_fundus, samples_xray
 from medjax.data.builder import (
     DatasetInfo,
     Record,
@@ -24,7 +24,7 @@ RECIPES: tuple[Recipe, ...] = (
     samples_fmri.RECIPE,
     samples_fundus.SAMPLE_RECIPE,
     samples_fundus.DRIVE_RECIPE,
-    *local.RECIPES,
+    local_mri.RECIPE,
     *local_fmri.RECIPES,
 )
 

@@ -1,7 +1,9 @@
 """From a scan to what a dataset holds: float32 images of two to four axes, all values real."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from medjax.errors import UserError
 from medjax.scan import Scan
@@ -60,3 +62,14 @@ def fill_invalid(scan: Scan) -> Float32[np.ndarray, "..."]:
     if scan.unit == "HU":
         array = np.maximum(array, np.float32(AIR_HU))
     return np.ascontiguousarray(array, np.float32)
+
+
+def shrunk(
+    image: Float[np.ndarray, "*space"], factors: Sequence[int]
+) -> Float32[np.ndarray, "*fewer"]:
+    """Means over blocks of `factors` samples; what is left over at the far ends goes."""
+    counts = [n // f for n, f in zip(image.shape, factors, strict=True)]
+    whole = image[tuple(slice(c * f) for c, f in zip(counts, factors, strict=True))]
+    split = [n for pair in zip(counts, factors, strict=True) for n in pair]
+    blocks = tuple(range(1, 2 * image.ndim, 2))
+    return whole.reshape(split).mean(blocks, dtype=np.float64).astype(np.float32)

@@ -4,29 +4,22 @@ Scans are read one at a time and written as they are read, so the folder may be 
 memory. No subject is in two splits.
 """
 
-import csv
 import dataclasses
-import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from medjax.data.builder import DatasetInfo, Record, Shard, datasets_folder, versions, write_dataset
+from medjax.data.builder import DatasetInfo, Shard, datasets_folder, versions, write_dataset
 from medjax.data.catalog import RECIPES
-from medjax.data.convert import images
+from medjax.data.intake import Intake, Part, Progress
 from medjax.errors import UserError
 from medjax.io import ScanRef, read_folder
-from medjax.io.grey import check_window, from_grey
-from medjax.scan import Scan
+from medjax.io.grey import check_window
 
-CASES_FILE = "cases.csv"
 MAX_SHARDS = 64
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-Progress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,16 +35,6 @@ class PrepareReport:
     info: DatasetInfo
     problems: tuple[str, ...]
     next_step: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """The share of a scan's slices, from `start` to `stop` in [0, 1], that goes into a split."""
-
-    ref: ScanRef
-    split: str
-    start: float = 0.0
-    stop: float = 1.0
 
 
 def prepare(
@@ -104,7 +87,7 @@ def prepare(
         )
     parts = _parts(folder, contents.scans, test, valid, split_slices and dims == 2, seed)
     total = sum(map(len, parts.values()))
-    writer = _Writer(Path(folder), dims, window, pixel_mm, progress, total)
+    intake = Intake(Path(folder), dims, window, pixel_mm, progress, total)
     info = DatasetInfo(
         name=name,
         version=_next_version(name, home),
@@ -114,14 +97,14 @@ def prepare(
         unit="",
         dims=dims,
     )
-    shards = {split: _shards(writer, members) for split, members in parts.items()}
+    shards = {split: _shards(intake, members) for split, members in parts.items()}
     try:
-        info = write_dataset(info, shards, home, writer.finish)
+        info = write_dataset(info, shards, home, intake.finish)
     except OSError as error:
         raise UserError(
             f"{datasets_folder(home)}: cannot write the dataset: {error.strerror or error}"
         ) from error
-    problems = (*contents.problems, *writer.problems())
+    problems = (*contents.problems, *intake.problems())
     fits = dims == 2 and info.unit == "HU"
     experiment = "quickstart" if fits else "EXPERIMENT"
     return PrepareReport(info, problems, f"medjax train {experiment} --data {name}")
@@ -178,122 +161,10 @@ def _parts(
     }
 
 
-def _shards(writer: "_Writer", parts: Sequence[Part]) -> list[Shard]:
+def _shards(intake: Intake, parts: Sequence[Part]) -> list[Shard]:
     count = min(len(parts), MAX_SHARDS)
     groups = [parts[i * len(parts) // count : (i + 1) * len(parts) // count] for i in range(count)]
-    return [lambda group=group: writer.records(group) for group in groups]
-
-
-class _Writer:
-    """Reads scans as their turn comes and gathers what is learned on the way."""
-
-    def __init__(
-        self,
-        folder: Path,
-        dims: int,
-        window: tuple[float, float] | None,
-        pixel_mm: float | None,
-        progress: Progress | None,
-        total: int,
-    ) -> None:
-        self._folder = folder if folder.is_dir() else folder.parent
-        self._dims = dims
-        self._window = window
-        self._pixel_mm = pixel_mm
-        self._progress = progress
-        self._total = total
-        self._done = 0
-        self._kind: tuple[str, str] | None = None
-        self._cases: dict[str, str] = {}
-        self._bad: dict[Path, str] = {}
-        self._split_of: dict[str, str] = {}
-        self._colour: set[Path] = set()
-
-    def records(self, parts: Sequence[Part]) -> Iterator[Record]:
-        for part in parts:
-            yield from self._scan(part)
-            self._done += 1
-            if self._progress is not None:
-                self._progress(self._done, self._total)
-
-    def _scan(self, part: Part) -> Iterator[Record]:
-        # A function of its own, so that one scan is gone before the next is read.
-        try:
-            scan = self._assume(part.ref.read())
-            stack, spacing = images(scan, self._dims)
-        except (UserError, OSError) as error:
-            self._bad[part.ref.source] = str(error)
-            return
-        subject = _digest(scan.subject or part.ref.subject)
-        # Files other than DICOM may name their subject inside, which the dealing could not know.
-        if (
-            self._split_of.setdefault(subject, part.split) != part.split
-            and part.stop - part.start == 1
-        ):
-            self._bad[part.ref.source] = (
-                f"{part.ref.source}: its subject is already in another split; left out"
-            )
-            return
-        self._same_kind(scan.modality, scan.unit, part.ref.source)
-        if scan.axes.endswith("c"):
-            self._colour.add(part.ref.source)
-        name = str(min(part.ref.paths).relative_to(self._folder))
-        case = _digest(name)
-        self._cases[case] = name
-        about = {
-            "spacing": spacing,
-            "case": case,
-            "subject": subject,
-            "modality": scan.modality,
-            "unit": scan.unit,
-        }
-        del scan
-        first, last = round(part.start * len(stack)), round(part.stop * len(stack))
-        yield from _slices(stack[first:last], first, about)
-
-    def _assume(self, scan: Scan) -> Scan:
-        """The scan with what the user said of files that do not say it themselves."""
-        if self._window is not None:
-            scan = from_grey(scan, self._window, "CT", "HU")
-        if self._pixel_mm is not None and scan.spacing is None:
-            scan = scan.replace(spacing=(self._pixel_mm,) * len(scan.space))
-        return scan
-
-    def _same_kind(self, modality: str, unit: str, source: Path) -> None:
-        if self._kind is None:
-            self._kind = (modality, unit)
-        if self._kind != (modality, unit):
-            kinds = [f"{m} in {u or 'arbitrary units'}" for m, u in ((modality, unit), self._kind)]
-            raise UserError(
-                f"{source}: {kinds[0]} among scans that are {kinds[1]}; prepare each kind from a "
-                "folder of its own, or say what all are with --modality"
-            )
-
-    def problems(self) -> tuple[str, ...]:
-        colour = f"{len(self._colour)} colour images were stored as luminance"
-        return (*self._bad.values(), *([colour] if self._colour else []))
-
-    def finish(self, here: Path, info: DatasetInfo) -> DatasetInfo:
-        empty = [split for split, count in info.counts.items() if not count]
-        if empty or self._kind is None:
-            why = f"; the first problem: {self.problems()[0]}" if self._bad else ""
-            raise UserError(f"{self._folder}: nothing for the split {', '.join(empty)}{why}")
-        with (here / CASES_FILE).open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["case", "file"])
-            table.writerows(sorted(self._cases.items()))
-        modality, unit = self._kind
-        return dataclasses.replace(info, modality=modality, unit=unit)
-
-
-def _slices(stack: np.ndarray, first: int, about: Mapping[str, Any]) -> Iterator[Record]:
-    for i in range(len(stack)):
-        # Not a variable: it would keep the whole scan in memory while the next is read.
-        yield {"image": stack[i], "index": first + i, **about}  # pyright: ignore[reportReturnType]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return [lambda group=group: intake.records(group) for group in groups]
 
 
 def _next_version(name: str, home: Path | None) -> str:

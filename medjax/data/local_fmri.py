@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from medjax.data.builder import DatasetInfo, Record, Shard
+from medjax.data.convert import shrunk
 from medjax.data.local_mri import SPACING_MM, standard_grid
 from medjax.data.recipes import Recipe, data_folder
-from medjax.data.samples_fmri import read_series, series_record, shrunk, still
+from medjax.data.samples_fmri import read_series, series_record, still
 from medjax.io import read_scan
 
 SECONDS = 2.0

@@ -5,7 +5,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from medjax.data.builder import DatasetInfo, Shard, versions, write_dataset
+import numpy as np
+from jaxtyping import Float
+
+from medjax.data.builder import DatasetInfo, Record, Shard, versions, write_dataset
 from medjax.errors import UserError
 
 DATA_VARIABLE = "MEDJAX_DATA"
@@ -63,3 +66,32 @@ def data_folder(name: str, dataset: str, dims: int) -> Path:
             f"name a folder that holds {name}"
         )
     return folder
+
+
+def record_of(
+    info: DatasetInfo,
+    image: Float[np.ndarray, "*space"],
+    case: str,
+    *,
+    subject: str | None = None,
+    spacing: Sequence[float] | None = None,
+) -> Record:
+    """A record of the dataset that `info` describes.
+
+    Args:
+      info: tells modality and unit.
+      image: [*space] in that unit.
+      case: what it shows, without patient data.
+      subject: whom it shows; by default nobody else's case does.
+      spacing: as in `Record`; None where it is not known.
+    """
+    steps = (np.nan,) * image.ndim if spacing is None else spacing
+    return {
+        "image": np.ascontiguousarray(image, np.float32),
+        "spacing": np.asarray(steps, np.float32),
+        "case": case,
+        "subject": case if subject is None else subject,
+        "modality": info.modality,
+        "unit": info.unit,
+        "index": 0,
+    }

@@ -8,12 +8,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from pydicom.data import get_testdata_file
 
 from medjax.data.builder import DatasetInfo, Record, Shard
 from medjax.data.convert import fill_invalid
-from medjax.data.recipes import Recipe
+from medjax.data.recipes import Recipe, record_of
 from medjax.errors import UserError
 from medjax.io import read_scan
 from medjax.scan import Scan
@@ -76,15 +75,7 @@ def _shards() -> Mapping[str, Sequence[Shard]]:
 
 
 def _record(sample: Sample, scan: Scan) -> Record:
-    return {
-        "image": fill_invalid(scan),
-        "spacing": np.asarray(scan.spacing, np.float32),
-        "case": sample.case,
-        "subject": sample.case,
-        "modality": "CT",
-        "unit": "HU",
-        "index": 0,
-    }
+    return record_of(INFO, fill_invalid(scan), sample.case, spacing=scan.spacing)
 
 
 RECIPE = Recipe(INFO, _shards)

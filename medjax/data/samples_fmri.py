@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from medjax.data.builder import DatasetInfo, Record, Shard
-from medjax.data.convert import fill_invalid
-from medjax.data.recipes import Recipe
+from medjax.data.convert import fill_invalid, shrunk
+from medjax.data.recipes import Recipe, record_of
 from medjax.errors import UserError
 from medjax.io import read_scan
 from medjax.scan import Scan
@@ -48,30 +48,13 @@ def series_record(
 ) -> Record:
     """A record of a series; what is not known of time and space is NaN."""
     mm = (np.nan,) * 3 if spacing is None else spacing
-    return {
-        "image": np.ascontiguousarray(image, np.float32),
-        "spacing": np.asarray([np.nan if seconds is None else seconds, *mm], np.float32),
-        "case": case,
-        "subject": subject,
-        "modality": "MR",
-        "unit": "",
-        "index": 0,
-    }
+    steps = (np.nan if seconds is None else seconds, *mm)
+    return record_of(INFO, image, case, subject=subject, spacing=steps)
 
 
 def still(volume: Float[np.ndarray, "z y x"], frames: int) -> Float32[np.ndarray, "t z y x"]:
     """A volume repeated `frames` times."""
     return np.repeat(volume[None].astype(np.float32), frames, axis=0)
-
-
-def shrunk(
-    volume: Float[np.ndarray, "z y x"], factors: tuple[int, int, int]
-) -> Float32[np.ndarray, "z y x"]:
-    """Means over blocks of `factors` voxels; what is left over at the far ends goes."""
-    counts = [n // f for n, f in zip(volume.shape, factors, strict=True)]
-    whole = volume[tuple(slice(c * f) for c, f in zip(counts, factors, strict=True))]
-    split = [n for pair in zip(counts, factors, strict=True) for n in pair]
-    return whole.reshape(split).mean((1, 3, 5), dtype=np.float64).astype(np.float32)
 
 
 def read_series(file: Path) -> tuple[Scan, Float32[np.ndarray, "t z y x"]]:

@@ -11,7 +11,8 @@ import skimage.data
 from jaxtyping import Float32
 
 from medjax.data.builder import DatasetInfo, Record, Shard
-from medjax.data.recipes import Recipe, data_folder
+from medjax.data.convert import shrunk
+from medjax.data.recipes import Recipe, data_folder, record_of
 from medjax.errors import UserError
 from medjax.io import read_scan
 
@@ -48,18 +49,6 @@ def green(path: Path) -> Float32[np.ndarray, "y x"]:
     return np.ascontiguousarray(scan.array[..., GREEN] if "c" in scan.axes else scan.array)
 
 
-def _record(image: Float32[np.ndarray, "y x"], case: str, index: int) -> Record:
-    return {
-        "image": np.ascontiguousarray(image, np.float32),
-        "spacing": np.full(2, np.nan, np.float32),
-        "case": case,
-        "subject": case,
-        "modality": "OP",
-        "unit": "",
-        "index": index,
-    }
-
-
 def _drive_files(folder: Path, split: str) -> list[Path]:
     for name in FOLDERS[split]:
         pictures = (folder / name / "images").glob("*")
@@ -74,7 +63,7 @@ def _drive_shards() -> Mapping[str, Sequence[Shard]]:
 
     def shard(split: str, files: Sequence[Path]) -> Iterator[Record]:
         for file in files:
-            yield _record(green(file), f"{split}-{file.stem}", 0)
+            yield record_of(DRIVE, green(file), f"{split}-{file.stem}")
 
     found = {split: _drive_files(folder, split) for split in FOLDERS}
     return {split: [lambda s=split, f=files: shard(s, f)] for split, files in found.items()}
@@ -83,12 +72,11 @@ def _drive_shards() -> Mapping[str, Sequence[Shard]]:
 def _sample_shards() -> Mapping[str, Sequence[Shard]]:
     photograph = np.asarray(skimage.data.retina(), np.float32)[..., GREEN]
     # Half the size: a vessel is then as many pixels wide as in DRIVE.
-    rows, columns = (n // 2 * 2 for n in photograph.shape)
-    small = photograph[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).mean((1, 3))
+    small = shrunk(photograph, (2, 2))
     middle = small.shape[1] // 2
     halves = {"train": small[:, :middle], "test": small[:, middle:]}
     return {
-        split: [lambda i=half, s=split: [_record(i, f"eye-{s}", 0)]]
+        split: [lambda i=half, s=split: [record_of(SAMPLE, i, f"eye-{s}")]]
         for split, half in halves.items()
     }
 

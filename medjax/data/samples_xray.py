@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from medjax.data.builder import DatasetInfo, Record, Shard
-from medjax.data.recipes import Recipe
+from medjax.data.convert import shrunk
+from medjax.data.recipes import Recipe, record_of
 from medjax.data.samples import sample_file
 from medjax.io import read_scan
 
@@ -75,23 +76,7 @@ def _shards() -> Mapping[str, Sequence[Shard]]:
 
 def _record(one: Radiograph, greys: Float32[np.ndarray, "y x"]) -> Record:
     part = greys[slice(*one.rows), slice(*one.columns)] / np.float32(one.white)
-    return {
-        "image": shrink(part, SHRINK),
-        "spacing": np.full(2, np.nan, np.float32),
-        "case": one.case,
-        "subject": one.subject,
-        "modality": INFO.modality,
-        "unit": INFO.unit,
-        "index": 0,
-    }
-
-
-def shrink(image: Float32[np.ndarray, "y x"], factor: int) -> Float32[np.ndarray, "rows columns"]:
-    """Means over `factor` x `factor` pixels; rows and columns that are left over go."""
-    rows, columns = (n // factor for n in image.shape)
-    whole = image[: rows * factor, : columns * factor]
-    blocks = whole.reshape(rows, factor, columns, factor)
-    return np.ascontiguousarray(blocks.mean((1, 3), dtype=np.float64), np.float32)
+    return record_of(INFO, shrunk(part, (SHRINK, SHRINK)), one.case, subject=one.subject)
 
 
 RECIPE = Recipe(INFO, _shards)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from medjax.data import catalog, local_fmri
-from medjax.data.samples_fmri import shrunk, still
+from medjax.data.convert import shrunk
+from medjax.data.samples_fmri import still
 from medjax.errors import UserError
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from medjax.data import catalog, convert
 from medjax.data.builder import versions
-from medjax.data.folder import CASES_FILE, prepare, split_subjects
+from medjax.data.folder import prepare, split_subjects
+from medjax.data.intake import CASES_FILE
 from medjax.data.pipeline import batches
 from medjax.errors import UserError
 from medjax.io import ScanRef

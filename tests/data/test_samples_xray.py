@@ -4,7 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from medjax.data import samples, samples_xray
+from medjax.data import convert, samples, samples_xray
 from medjax.data.builder import open_splits, versions
 from medjax.errors import UserError
 
@@ -47,7 +47,7 @@ def test_no_patient_is_in_two_splits(splits) -> None:
 
 def test_shrinking_averages_and_drops_what_is_left_over() -> None:
     image = np.arange(5 * 4, dtype=np.float32).reshape(5, 4)
-    np.testing.assert_allclose(samples_xray.shrink(image, 2), [[2.5, 4.5], [10.5, 12.5]])
+    np.testing.assert_allclose(convert.shrunk(image, (2, 2)), [[2.5, 4.5], [10.5, 12.5]])
 
 
 def test_missing_files_say_what_to_install(monkeypatch, tmp_path) -> None:
