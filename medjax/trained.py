@@ -1,5 +1,6 @@
 """A trained run, opened for use: its newest good checkpoint as functions on physical values."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from medjax.build import fold, method_of
 from medjax.evaluate import ensemble, restore_tiled
 from medjax.experiment import Experiment, read
 from medjax.methods.base import Pair
+from medjax.seen import NOTHING, Seen, recall
 from medjax.tasks.base import each_axis
 from medjax.train import mesh as meshes
 from medjax.train.checkpoint import Checkpoints
@@ -32,6 +34,8 @@ class Trained(NamedTuple):
     draw: Callable[[int], Restore] | None
     """`draw(seed)` restores at random, each seed otherwise, where the method can."""
     state: Any
+    seen: Seen = NOTHING
+    """What scans it learned from."""
 
 
 def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
@@ -103,7 +107,17 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
         tiled(lambda tiles: restore_tiles(found.state, tiles)),
         None if method.draw is None else draw,
         found.state,
+        _seen(folder),
     )
+
+
+def _seen(folder: Path) -> Seen:
+    try:
+        description = json.loads((folder / EXPERIMENT).read_text())
+    except (OSError, ValueError):
+        # An Experiment that the caller brings needs no experiment.json.
+        description = {}
+    return recall(folder, description)
 
 
 def batch_of_one(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

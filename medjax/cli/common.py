@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -37,10 +39,10 @@ def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = Non
     except SystemExit as stop:
         if not stop.code:
             raise
-    raise UserError(f"{_one_line(shown.getvalue())}; {prog} --help lists all options")
+    raise UserError(f"{_one_line(shown.getvalue(), kind)}; {prog} --help lists all options")
 
 
-def _one_line(boxed: str) -> str:
+def _one_line(boxed: str, kind: type[Any]) -> str:
     lines = [re.sub(r"[│╭╮╰╯]", " ", line).strip() for line in boxed.splitlines()]
     lines = [line for line in lines if line and not re.fullmatch(r"[─ ].*─|─+", line)]
     said: list[str] = []
@@ -48,9 +50,32 @@ def _one_line(boxed: str) -> str:
         if line.startswith(("Perhaps you meant", "Argument helptext", "For full helptext")):
             break
         said.append(line)
+    if said and said[0].startswith("Missing from "):
+        return f"{said[0].partition(':')[0]}: {_missing(' '.join(said[1:]), kind)}"
     near = next((n for n in lines[len(said) + 1 :] if n.startswith("--")), None)
     offered = f"; did you mean {near.split(',')[0]}?" if near and "Perhaps" in boxed else ""
     return " ".join(said).rstrip(".") + offered
+
+
+def _missing(listed: str, kind: type[Any]) -> str:
+    """The arguments that must be given, without what they mean."""
+    needed = [f for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
+    names = (f.name.upper() if "Positional" in str(f.type) else f"--{f.name}" for f in needed)
+    return " ".join(names) or listed
+
+
+def writable(path: Path) -> None:
+    """Raises UserError where a file or folder of this name cannot be made.
+
+    To be asked before a long computation whose result goes there.
+    """
+    there = path.absolute().parent
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise UserError(f"{path}: {there} is no folder; name another output")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: nothing may be written in {there}; name another output")
 
 
 @contextlib.contextmanager

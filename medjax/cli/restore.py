@@ -4,15 +4,15 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from medjax.cli.common import bar, parse
+from medjax.cli.common import bar, parse, writable
 from medjax.errors import UserError
 
 if TYPE_CHECKING:
-    from medjax.run import Trained
+    from medjax.trained import Trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +20,12 @@ class Restore:
     """Restores scans with a trained run. Geometry, units and identity are kept.
 
     DICOM results are marked DERIVED with new instance UIDs; the input is never touched.
+
+    A network that learned from volumes on one grid (mri_t1: 2 mm, turned alike) is given the
+    volume on that grid, and what it changes there is added to the file's own voxels: detail finer
+    than the grid stays as it was. Pixels or voxels of a size that it never saw are warned about.
+    What makes a result less certain is also written into the file's description. Of a colour
+    fundus photograph the green channel is restored, the one that the network learned from.
 
     Attributes:
       run: a run folder that train made.
@@ -36,35 +42,40 @@ class Restore:
         input if that is a picture, else of the output.
     """
 
-    run: tyro.conf.Positional[Path]
-    input: tyro.conf.Positional[Path]
-    output: tyro.conf.Positional[Path]
-    experiment: Path | None = None
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    input: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
+    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
+    experiment: Annotated[Path | None, tyro.conf.arg(metavar="FILE.py")] = None
     setting: str = "cpu"
-    modality: str | None = None
+    modality: Annotated[str | None, tyro.conf.arg(metavar="CODE")] = None
     draws: int = 0
-    window: tuple[float, float] | None = None
+    window: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
 
 
 def run(args: Sequence[str]) -> int:
-    from medjax import experiment
-    from medjax import run as runs
-    from medjax.restore import restore_file
-
     chosen = parse(Restore, args, "medjax restore")
+    # What is wrong with the words themselves is said before anything heavy is loaded.
     if not chosen.input.exists():
         raise UserError(f"{chosen.input}: no such file or folder; check the path")
-    given = chosen.experiment
-    trained = runs.open_run(chosen.run, given and experiment.load(given, chosen.setting))
     if chosen.draws == 1 or chosen.draws < 0:
         raise UserError(f"--draws {chosen.draws}: a spread takes 2 restorations or more")
+    for target in (chosen.output, *([_beside(chosen.output)] if chosen.draws else [])):
+        if target.exists() or target.is_symlink():
+            raise UserError(
+                f"{target}: exists already; name another output, nothing was overwritten"
+            )
+        writable(target)
+    from medjax import experiment
+    from medjax.restore import restore_file
+    from medjax.trained import open_run
+
+    given = chosen.experiment
+    trained = open_run(chosen.run, given and experiment.load(given, chosen.setting))
     if chosen.draws and trained.draw is None:
         raise UserError(
             f"--draws: {trained.experiment.method.label} restores in one way only; "
             "train a conditional VAE (medjax train fundus_vae) for draws"
         )
-    if chosen.draws and _beside(chosen.output).exists():
-        raise UserError(f"{_beside(chosen.output)}: exists already; name another output")
     with bar("restoring") as progress:
         written = restore_file(
             trained.restore,
@@ -72,15 +83,17 @@ def run(args: Sequence[str]) -> int:
             chosen.input,
             chosen.output,
             description=f"{trained.experiment.method.label} {trained.experiment.name}",
-            modality=chosen.modality,
+            modality=chosen.modality and chosen.modality.upper(),
             window=chosen.window,
+            seen=trained.seen,
             progress=progress,
         )
+    said = f"wrote {chosen.output} ({len(written)} {'file' if len(written) == 1 else 'files'})\n"
     if chosen.draws:
-        written = (*written, *_disagreement(trained, chosen))
+        _disagreement(trained, chosen)
+        said += f"wrote {_beside(chosen.output)}: where {chosen.draws} restorations disagree\n"
     sys.stdout.write(
-        f"wrote {chosen.output} ({len(written)} {'file' if len(written) == 1 else 'files'})\n"
-        "A restored image can mislead: research use only, not for diagnosis.\n"
+        f"{said}A restored image can mislead: research use only, not for diagnosis.\n"
         "next: compare it with the input in your viewer, at the same window\n"
     )
     return 0
@@ -98,8 +111,9 @@ def _disagreement(trained: "Trained", chosen: Restore) -> tuple[Path, ...]:
             _beside(chosen.output),
             count=chosen.draws,
             description=f"disagreement of {chosen.draws} draws, {trained.experiment.name}",
-            modality=chosen.modality,
+            modality=chosen.modality and chosen.modality.upper(),
             window=chosen.window,
+            seen=trained.seen,
             progress=progress,
         )
 

@@ -9,15 +9,12 @@ from typing import Annotated
 
 import tyro
 
-from medjax.cli.common import parse
+from medjax.cli.common import parse, writable
 from medjax.cli.evaluate import judge
 from medjax.errors import UserError
 
 
 def run(args: Sequence[str]) -> int:
-    from medjax import experiment
-    from medjax import run as runs
-
     if not args or args[0] in ("-h", "--help"):
         sys.stdout.write(
             "usage: medjax train EXPERIMENT [--run FOLDER] [--setting cpu|full] [--FIELD VALUE]\n\n"
@@ -25,6 +22,9 @@ def run(args: Sequence[str]) -> int:
             "with its unit and default: medjax train EXPERIMENT --help\n"
         )
         return 0
+    from medjax import experiment, seen
+    from medjax import run as runs
+
     path = experiment.find(args[0])
     setting = setting_of(args[1:])
 
@@ -46,7 +46,9 @@ def run(args: Sequence[str]) -> int:
     default = Train(experiment.load(path, setting), setting=setting)
     chosen = parse(Train, args[1:], f"medjax train {args[0]}", default)
     folder = chosen.run or Path("runs") / chosen.what.name
+    writable(folder)
     result = runs.train(chosen.what, folder)
+    seen.keep(folder, chosen.what.data.name)
     if result.interrupted:
         sys.stdout.write(
             f"stopped after step {result.step} of {chosen.what.schedule.steps}; all is saved in "

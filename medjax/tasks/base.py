@@ -70,6 +70,9 @@ class Task:
       reference_name: the row of the reference.
       columns: of the table of results.
       filters: names in `medjax.baselines.filters.FILTERS` of what people use today.
+      colour_channel: of colour images, the one that is restored (red is 0); None takes none.
+      interpolable: whether scans may be interpolated before they are restored; not where single
+        values have a meaning.
     """
 
     dims: ClassVar[int]
@@ -79,6 +82,8 @@ class Task:
     reference_name: ClassVar[str]
     columns: ClassVar[tuple[Column, ...]]
     filters: ClassVar[tuple[str, ...]]
+    colour_channel: ClassVar[int | None] = None
+    interpolable: ClassVar[bool] = True
 
     @property
     def network_dims(self) -> int:

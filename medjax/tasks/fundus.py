@@ -59,6 +59,8 @@ class Fundus(Task):
 
     dims: ClassVar[int] = 2
     unit: ClassVar[str] = ""
+    # Green, where vessels stand out most.
+    colour_channel: ClassVar[int | None] = 1
     background: ClassVar[float] = 0.0
     degraded_name: ClassVar[str] = "degraded photograph"
     reference_name: ClassVar[str] = "original photograph (reference)"

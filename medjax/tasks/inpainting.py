@@ -52,6 +52,8 @@ class Inpainting(Windowed):
     dims: ClassVar[int] = 2
     unit: ClassVar[str] = "HU"
     background: ClassVar[float] = -1000.0
+    # Between a marked sample and its neighbour lies no value.
+    interpolable: ClassVar[bool] = False
     degraded_name: ClassVar[str] = "with gaps"
     reference_name: ClassVar[str] = "complete (reference)"
     columns: ClassVar[tuple[Column, ...]] = (

@@ -1,0 +1,241 @@
+"""Whether a scan is one that a network can restore, and what its user must be told about it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from medjax.errors import UserError
+from medjax.io import full_scale
+from medjax.io.folder import with_modality
+from medjax.io.picture import FORMAT as PICTURE
+from medjax.placing import Placement
+from medjax.scan import Scan
+from medjax.seen import Seen
+from medjax.tasks.base import Task
+
+UNKNOWN = ("", "OT")
+# What one network may take for another: codes of one kind of picture.
+ALIKE = (
+    frozenset({"CR", "DX", "DR", "RG", "RF", "PX", "XA"}),
+    frozenset({"OP", "OPM", "XC", "SC"}),
+)
+COLOURS = ("red", "green", "blue")
+# Pixels so many times larger or smaller than any in training change noise and detail.
+FAR = 1.25
+WORDS = {2: "an image", 3: "a volume", 4: "a series of volumes"}
+TO_GIVE = {
+    3: "give a NIfTI volume or the folder of a DICOM series",
+    4: "give a 4-D NIfTI series",
+}
+
+
+class Remark(NamedTuple):
+    """What a user must know of a result."""
+
+    line: str
+    """In a sentence, for the screen."""
+    short: str
+    """In a few words, for the file's description."""
+
+
+def named(scan: Scan, modality: str | None) -> Scan:
+    """The scan as of the modality that the user says.
+
+    Raises:
+      UserError: the file says another, or holds greys and the user says that they are HU.
+    """
+    own = scan.modality
+    if modality is None or modality == own:
+        return scan
+    if own not in UNKNOWN and "CT" in (own, modality):
+        raise UserError(
+            f"{scan.source}: the file says that it is {own}, so --modality {modality} cannot be "
+            "right; give a file of that modality"
+        )
+    greys = scan.header.get("format") == PICTURE and np.dtype(scan.header["dtype"]).kind == "u"
+    if modality == "CT" and greys:
+        raise UserError(
+            f"{scan.source}: a picture's greys are no HU; say with --window LOW HIGH which HU its "
+            "black and white show"
+        )
+    return with_modality(scan, modality)
+
+
+def in_grey(scan: Scan, task: Task) -> tuple[Scan, tuple[Remark, ...]]:
+    """The one channel of a colour image that the task is about; a scan without colour as it is.
+
+    A grey picture that is stored in colours is grey.
+
+    Raises:
+      UserError: the task knows no channel.
+    """
+    if "c" not in scan.axes:
+        return scan, ()
+    array, axes = scan.array, scan.axes.rstrip("c")
+    if (array == array[..., :1]).all():
+        return scan.replace(array=np.ascontiguousarray(array[..., 0]), axes=axes), ()
+    channel = task.colour_channel
+    if channel is None:
+        raise UserError(
+            f"{scan.source}: is a colour image, and this network restores grey ones; give a grey "
+            "image (a colour overlay hides the values under it)"
+        )
+    name = COLOURS[channel]
+    remark = Remark(
+        f"{scan.source}: only its {name} channel is restored, the one that this network learned "
+        "from; the result is grey",
+        f"{name} channel",
+    )
+    return scan.replace(array=np.ascontiguousarray(array[..., channel]), axes=axes), (remark,)
+
+
+def check(scan: Scan, task: Task, seen: Seen) -> None:
+    """Raises UserError where the task cannot restore the scan, saying what to give instead."""
+    source = scan.source
+    if scan.unit != task.unit:
+        raise UserError(_other_unit(scan, task, seen))
+    if not _alike(scan.modality, seen.modality):
+        raise UserError(
+            f"{source}: is {scan.modality}, and this network learned from {seen.modality}; "
+            f"if it shows the same nevertheless, say --modality {seen.modality}"
+        )
+    has = scan.array.ndim
+    if task.dims > 2 and (scan.space != "zyx" or (task.dims == 4 and "t" not in scan.axes)):
+        what = "a series of images" if "t" in scan.axes else WORDS[min(has, 4)]
+        raise UserError(
+            f"{source}: is {what}; this network restores {WORDS[task.dims]}: {TO_GIVE[task.dims]}"
+        )
+    inside = scan.array if scan.valid is None else scan.array[scan.valid]
+    if not inside.size or inside.min() == inside.max():
+        raise UserError(f"{source}: all its values are equal, so it shows nothing to restore")
+    # Only where no `normalise` brings arbitrary values to the task's.
+    if not task.unit and _as_it_is(task) and inside.max() > FAR * task.display[1]:
+        white = task.display[1]
+        raise UserError(
+            f"{source}: has values up to {inside.max():g} where this network takes {white:g} for "
+            "white; scale them, or give a PNG or TIFF picture"
+        )
+
+
+def _other_unit(scan: Scan, task: Task, seen: Seen) -> str:
+    if not task.unit:
+        wanted = seen.modality or "scans in arbitrary units"
+        return f"{scan.source}: its values are {scan.unit}; this network restores {wanted}"
+    unknown = f"{scan.source}: its values are not {task.unit} as far as the file says"
+    if scan.modality not in UNKNOWN:
+        return f"{unknown} (it is {scan.modality}); this network restores CT alone"
+    if full_scale(scan) is None:
+        return f"{unknown}; say --modality CT if they are"
+    return f"{unknown}; say --window LOW HIGH for the {task.unit} of the picture's black and white"
+
+
+def greys_of(
+    scan: Scan, task: Task, window: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """The values that a picture's black and white stand for; None for what is no picture.
+
+    Where the user does not say and the task's values are those of pictures, they are the task's:
+    pictures of 16 bits are then no brighter than those of 8.
+    """
+    if full_scale(scan) is None:
+        return None
+    if window is None and not task.unit and _as_it_is(task):
+        return task.display
+    return window
+
+
+def remarks(scan: Scan, task: Task, seen: Seen, place: Placement | None) -> tuple[Remark, ...]:
+    """How the scan's sampling differs from all that the network learned from.
+
+    Args:
+      place: how its volumes come to the network's grid, where there is one.
+    """
+    if not seen.spacing:
+        return ()
+    if place is not None and scan.affine is None:
+        line = (
+            f"{scan.source}: does not say how it lies in space, so it was not turned; "
+            f"{_learned(seen)} whose axes rise to {seen.directions}: check the result"
+        )
+        return (Remark(line, "not turned"),)
+    steps = _steps(scan, task)
+    if steps is None:
+        line = f"{scan.source}: does not say how large its pixels are; {_learned(seen)}"
+        return (Remark(line, "pixel size unknown"),)
+    if place is not None:
+        steps = tuple(steps[axis] for axis in place.order)
+    if place is not None and task.interpolable:
+        return _interpolated(scan, steps, seen, place)
+    if all(
+        low / FAR <= step <= high * FAR
+        for step, (low, high) in zip(steps, seen.spacing, strict=True)
+    ):
+        return ()
+    line = (
+        f"{scan.source}: {_size(steps)}, {_learned(seen)}: noise and detail look different to it, "
+        "trust the result less"
+    )
+    return (Remark(line, "untrained pixel size"),)
+
+
+def _interpolated(
+    scan: Scan, steps: tuple[float, ...], seen: Seen, place: Placement
+) -> tuple[Remark, ...]:
+    pairs = list(zip(place.turned, place.shape, strict=True))
+    grid = _plain(tuple(low for low, _ in seen.spacing))
+    if any(own > there for own, there in pairs):
+        line = (
+            f"{scan.source}: {_size(steps)}, {_learned(seen)}: restored at {grid} mm and the "
+            "change added to the file's own voxels; finer detail, faults too, stays as it was"
+        )
+        return (Remark(line, f"at {grid} mm"),)
+    if any(own < there for own, there in pairs):
+        line = (
+            f"{scan.source}: {_size(steps)}, {_learned(seen)}: interpolated for it, trust the "
+            "result less"
+        )
+        return (Remark(line, "coarser than trained"),)
+    return ()
+
+
+def _steps(scan: Scan, task: Task) -> tuple[float, ...] | None:
+    """Distance of samples along each axis of a record of the task."""
+    if scan.spacing is None:
+        return None
+    if task.dims < 4:
+        return scan.spacing[-task.dims :]
+    return None if scan.time_step is None else (scan.time_step, *scan.spacing)
+
+
+def _as_it_is(task: Task) -> bool:
+    return type(task).normalise is Task.normalise
+
+
+def _alike(one: str, other: str) -> bool:
+    if one in UNKNOWN or other in UNKNOWN or one == other:
+        return True
+    return any(one in codes and other in codes for codes in ALIKE)
+
+
+def _learned(seen: Seen) -> str:
+    low, high = (tuple(ends) for ends in zip(*seen.spacing, strict=True))
+    to = "" if _plain(low) == _plain(high) else f" to {_plain(high)}"
+    return f"this network learned from {_noun(low)} of {_plain(low)}{to} {_unit(low)}"
+
+
+def _size(steps: tuple[float, ...]) -> str:
+    return f"{_noun(steps)} of {_plain(steps)} {_unit(steps)}"
+
+
+def _noun(steps: tuple[float, ...]) -> str:
+    return {2: "pixels", 3: "voxels"}.get(len(steps), "samples")
+
+
+def _unit(steps: tuple[float, ...]) -> str:
+    return "s and mm" if len(steps) == 4 else "mm"
+
+
+def _plain(steps: tuple[float, ...]) -> str:
+    """One number where all are equal."""
+    said = [f"{step:.3g}" for step in steps]
+    return said[0] if len(set(said)) == 1 else " x ".join(said)

@@ -1,0 +1,97 @@
+"""Seen: what scans a network learned from, kept in its run folder, so that others can be told."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medjax.data import catalog, local_mri
+from medjax.data.builder import open_splits, versions
+from medjax.data.catalog import Dataset
+from medjax.errors import UserError
+from medjax.io.common import atomic
+
+SEEN = "seen.json"
+# Records whose spacing is looked at; reading all of a large dataset would take long.
+LOOKED_AT = 64
+# Datasets whose scans were all brought to one grid, by their source (a user's own dataset may have
+# the same name): the directions in which the axes rise, as `standard_grid` makes them.
+TURNED = {local_mri.INFO.source: "SAR"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """The training scans of a run, as far as a scan to be restored must be like them.
+
+    Attributes:
+      modality: DICOM's modality code; "" where unknown.
+      spacing: least and greatest distance of samples along each axis, in mm, of a time axis in
+        seconds; () where unknown.
+      directions: where the axes of all of them rise to, one of R L A P S I an axis of space, e.g.
+        "SAR" for [z, y, x] that rise to superior, anterior and right; "" where each scan lay as
+        its file had it.
+    """
+
+    modality: str = ""
+    spacing: tuple[tuple[float, float], ...] = ()
+    directions: str = ""
+
+
+NOTHING = Seen()
+
+
+def of_dataset(dataset: Dataset) -> Seen:
+    """What the training split of a dataset shows."""
+    info, records = dataset.info, dataset.split("train")
+    picked = np.unique(np.linspace(0, len(records) - 1, LOOKED_AT).astype(int))
+    steps = np.stack([np.asarray(records[int(i)]["spacing"], np.float64) for i in picked])
+    known = np.isfinite(steps).all()
+    ends = zip(steps.min(axis=0).tolist(), steps.max(axis=0).tolist(), strict=True)
+    return Seen(info.modality, tuple(ends) if known else (), TURNED.get(info.source, ""))
+
+
+def keep(folder: Path, name: str) -> None:
+    """Writes what the dataset `name` shows into the folder of a run that was trained on it."""
+    with atomic(folder / SEEN) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(of_dataset(catalog.load(name)))))
+
+
+def recall(folder: Path, description: Mapping[str, Any]) -> Seen:
+    """What a run has seen: what `keep` wrote, else what can be told from its description.
+
+    Args:
+      folder: the run's.
+      description: of its experiment.json.
+
+    Raises:
+      UserError: what `keep` wrote is damaged.
+    """
+    path = folder / SEEN
+    if path.is_file():
+        return _read(path)
+    info = description.get("dataset")
+    if not isinstance(info, Mapping):
+        return Seen()
+    found = [f for f in versions(str(info.get("name"))) if f.name == info.get("version")]
+    if found:
+        # Nothing is prepared for this: restoring must not wait for a dataset.
+        described = catalog.read_info(found[-1])
+        if described.source == info.get("source"):
+            return of_dataset(Dataset(described.name, open_splits(found[-1]), described))
+    directions = TURNED.get(str(info.get("source")), "")
+    grid = ((local_mri.SPACING_MM, local_mri.SPACING_MM),) * len(directions)
+    return Seen(str(info.get("modality", "")), grid, directions)
+
+
+def _read(path: Path) -> Seen:
+    try:
+        data = json.loads(path.read_text())
+        spacing = tuple((float(low), float(high)) for low, high in data["spacing"])
+        return Seen(str(data["modality"]), spacing, str(data["directions"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({type(error).__name__}); delete it, medjax can do without"
+        ) from error
