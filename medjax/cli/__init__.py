@@ -1,11 +1,12 @@
-"""The command line: one file a command, each with `run(args) -> exit code`."""
+"""The command line: one file a command, each with a function `(args) -> exit code`."""
 
+import difflib
+import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from medjax.cli import data, evaluate, experiments, restore, sweep, train, weights
 from medjax.errors import UserError
 
 HELP = """usage: medjax COMMAND [OPTIONS]
@@ -25,24 +26,33 @@ Medical image restoration in JAX. Research use, not for diagnosis.
 medjax COMMAND --help tells more. Start with: medjax train quickstart
 """
 
-# Commands of two words come under their first.
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "train": train.run,
-    "sweep": sweep.run,
-    "evaluate": evaluate.run,
-    "restore": restore.run,
-    "list": experiments.run,
-    "data list": data.list_datasets,
-    "data prepare": data.prepare,
-    "weights list": weights.list_weights,
-    "weights fetch": weights.fetch,
+# Where each command is: a module below this one and its function, loaded when it is called.
+COMMANDS = {
+    "train": "train:run",
+    "sweep": "sweep:run",
+    "evaluate": "evaluate:run",
+    "restore": "restore:run",
+    "list": "experiments:run",
+    "data list": "data:list_datasets",
+    "data prepare": "data:prepare",
+    "weights list": "weights:list_weights",
+    "weights fetch": "weights:fetch",
 }
+# Commands of two words come under their first.
 GROUPS = frozenset(name.split()[0] for name in COMMANDS if " " in name)
+STOPPED = 130
+"""What shells expect of a command that Ctrl-C ended."""
 
 
 def main() -> None:
     """Entry point: runs one command; bad input ends in one line and exit code 2."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `medjax list | head` closes the pipe early; Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def run(args: Sequence[str]) -> int:
@@ -60,11 +70,32 @@ def run(args: Sequence[str]) -> int:
         return 0
     try:
         if name not in COMMANDS:
-            raise UserError(f"{name}: medjax has no such command; medjax --help lists them")
-        return COMMANDS[name](rest)
+            raise UserError(_unknown(name))
+        module, _, function = COMMANDS[name].partition(":")
+        return getattr(importlib.import_module(f"medjax.cli.{module}"), function)(rest)
     except UserError as error:
         sys.stderr.write(f"medjax: {error}\n")
         return 2
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        # Without a number it is no answer of the system but a fault of ours.
+        if error.errno is None:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        sys.stderr.write(
+            f"medjax: {where}{error.strerror}; check the path, its permissions and the free space\n"
+        )
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("medjax: stopped\n")
+        return STOPPED
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
+    hint = f"did you mean medjax {near[0]}?" if near else "medjax --help lists them"
+    return f"{name}: medjax has no such command; {hint}"
 
 
 def _quiet() -> None:

@@ -2,14 +2,16 @@
 
 import dataclasses
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from medjax.cli.common import NoOptions, bar, parse
+
+WIDTH = 76
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +32,16 @@ class Prepare:
       seed: of the split.
     """
 
-    folder: tyro.conf.Positional[Path]
-    name: str
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
+    name: Annotated[str, tyro.conf.arg(metavar="NAME")]
     dims: int = 2
     test: float = 0.2
     valid: float = 0.0
     licence: str = "unknown"
     split_slices: bool = False
-    modality: str | None = None
-    window: tuple[float, float] | None = None
-    pixel_mm: float | None = None
+    modality: Annotated[str | None, tyro.conf.arg(metavar="CODE")] = None
+    window: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
+    pixel_mm: Annotated[float | None, tyro.conf.arg(metavar="MM")] = None
     seed: int = 0
 
 
@@ -47,15 +49,16 @@ def list_datasets(args: Sequence[str]) -> int:
     from medjax.data import catalog
 
     parse(NoOptions, args, "medjax data list")
-    table = Table("dataset", "scans", "unit", "size", "licence", "source", box=None)
     for info in catalog.available():
         counts = ", ".join(f"{n} {split}" for split, n in info.counts.items())
-        size = f"{info.bytes / 1e6:.1f} MB" if info.bytes else "not built yet"
-        unit = info.unit or "-"
-        table.add_row(
-            info.name, f"{info.modality}: {counts}", unit, size, info.licence, info.source
-        )
-    Console().print(table)
+        local = any(r.local and r.info.name == info.name for r in catalog.RECIPES)
+        made = "of the folder that MEDJAX_DATA names" if local else "when first asked for"
+        size = f"{info.bytes / 1e6:.1f} MB" if info.bytes else f"made {made}"
+        facts = (f"{info.modality}{f' in {info.unit}' if info.unit else ''}", counts, size)
+        sys.stdout.write(f"{info.name}  {'; '.join(fact for fact in facts if fact)}\n")
+        for text in (info.source, f"licence: {info.licence}"):
+            sys.stdout.write(textwrap.indent(textwrap.fill(text, WIDTH), "    ") + "\n")
+    sys.stdout.write("\nnext: medjax train EXPERIMENT --data NAME\n")
     return 0
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -26,8 +26,8 @@ class Evaluate:
       setting: cpu or full, of that file.
     """
 
-    run: tyro.conf.Positional[Path]
-    experiment: Path | None = None
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    experiment: Annotated[Path | None, tyro.conf.arg(metavar="FILE.py")] = None
     setting: str = "cpu"
 
 

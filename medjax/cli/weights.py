@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from medjax.cli.common import NoOptions, bar, parse
 
@@ -36,16 +34,15 @@ def list_weights(args: Sequence[str]) -> int:
     from medjax.weights import vgg16
 
     parse(NoOptions, args, "medjax weights list")
-    table = Table("network", "weights", "layers", "size", "licence", "where", box=None)
-    size = f"{vgg16.BUNDLED.stat().st_size / 1e6:.1f} MB"
-    licence = vgg16.LICENCES["bundled"]
-    table.add_row("vgg16", "bundled", "to relu3_3", size, licence, "comes with medjax")
+    rows = [("bundled", "to relu3_3", vgg16.BUNDLED.stat().st_size, "comes with medjax")]
     for layout, remote in vgg16.REMOTES.items():
         path = vgg16.cached(layout)
         where = str(path) if path.is_file() else f"medjax weights fetch vgg16 --layout {layout}"
-        size = f"{remote.size / 1e6:.0f} MB"
-        table.add_row("vgg16", layout, "to relu5_3", size, vgg16.LICENCES[layout], where)
-    Console().print(table)
+        rows.append((layout, "to relu5_3", remote.size, where))
+    for name, layers, size, where in rows:
+        licence = vgg16.LICENCES[name]
+        megabytes = f"{size / 1e6:.0f}" if size > 1e7 else f"{size / 1e6:.1f}"
+        sys.stdout.write(f"vgg16 {name}  {layers}, {megabytes} MB, {licence}\n    {where}\n")
     return 0
 
 
