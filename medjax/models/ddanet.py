@@ -19,12 +19,12 @@ from jaxtyping import Array, Float
 
 from medjax.models.attention_net import AttentionNet, AttentionNetConfig
 from medjax.models.base import NetworkConfig
-from medjax.physics.ct import Filter, Geometry, ParallelBeam, fbp
+from medjax.physics.ct import Filter, Geometry, ParallelBeam, box_mean, fbp
 
 # Views appended at both ends of the turn: what a few convolutions reach.
 _TURN = 8
 # Detectors and views averaged for the coarse sinogram, beside which the noise stands out.
-_COARSE = (5, 5)
+_COARSE = 5
 # Noise of this share of the mean value along a ray is "0" to the network.
 _USUAL_NOISE = 0.01
 
@@ -47,15 +47,15 @@ class DDANetConfig(NetworkConfig):
     filter: Filter = "hann"
     """Of the backprojection; the one that made the image, where that is known."""
     slices: int = 1
-    """Neighbouring slices that come as channels (2.5-D), an odd number; the middle is restored."""
+    """Slices that come as channels (2.5-D): the one to be restored, then its neighbours."""
     sinogram: AttentionNetConfig = AttentionNetConfig(width=24, depth=1)
     """The network on the projections; its channels in and out follow from `slices`."""
     image: AttentionNetConfig = AttentionNetConfig(width=32, depth=3)
     """The network on the image; likewise."""
 
     def __post_init__(self) -> None:
-        if self.slices < 1 or self.slices % 2 == 0:
-            raise ValueError(f"DDANetConfig.slices must be odd and positive, not {self.slices}")
+        if self.slices < 1:
+            raise ValueError(f"DDANetConfig.slices must be at least 1, not {self.slices}")
 
     def build(self) -> "DDANet":
         return DDANet(self)
@@ -87,7 +87,7 @@ class DDANet(nn.Module):
     @nn.compact
     def both(self, x: Mapping[str, Float[Array, "batch a b c"]], *, train: bool = False) -> Dual:
         """The restored image and the cleaned sinogram that it was made with."""
-        config, middle = self.config, self.config.slices // 2
+        config = self.config
         check_shapes(config, x)
         image, level = jnp.split(x["image"], 2, axis=-1)
         net = AttentionNet(
@@ -96,10 +96,8 @@ class DDANet(nn.Module):
         seen = turn_on(config.geometry, features(config.geometry, x["sinogram"], x["level"]), _TURN)
         correction = x["level"] * net(seen, train=train)[:, _TURN:-_TURN]
         cleaned = image + fbp(config.geometry, correction, config.filter)
-        # The slice to be restored comes first, as what the network's answer is added to.
-        stack = [jnp.roll(part, -middle, axis=-1) for part in (cleaned, image, level)]
         net = AttentionNet(replace(config.image, out_channels=1, residual=True), name="image")
-        restored = net(jnp.concatenate(stack, axis=-1), train=train)
+        restored = net(jnp.concatenate([cleaned, image, level], axis=-1), train=train)
         return Dual(restored, x["sinogram"] + correction)
 
 
@@ -112,12 +110,11 @@ def features(
 
     Values and noise are divided by the image's width, which makes them means along a ray.
     """
-    wide = turn_on(geometry, sinogram, _COARSE[0] // 2)
-    coarse = nn.avg_pool(wide, _COARSE, padding="SAME", count_include_pad=False)
-    inner = coarse[:, _COARSE[0] // 2 : coarse.shape[1] - _COARSE[0] // 2]
+    reach = _COARSE // 2
+    coarse = box_mean(turn_on(geometry, sinogram, reach), _COARSE)[:, reach:-reach]
     width = geometry.image_size * geometry.pixel_mm
     noise = jnp.log(level / (width * _USUAL_NOISE))
-    return jnp.concatenate([(sinogram - inner) / level, sinogram / width, noise], axis=-1)
+    return jnp.concatenate([(sinogram - coarse) / level, sinogram / width, noise], axis=-1)
 
 
 def turn_on(
@@ -131,8 +128,8 @@ def turn_on(
     mirror = (lambda x: x[:, :, ::-1]) if isinstance(geometry, ParallelBeam) else (lambda x: x)
     if views > sinogram.shape[1]:
         raise ValueError(f"{views} views appended to a sinogram of {sinogram.shape[1]}")
-    ends = mirror(sinogram[:, -views:]), mirror(sinogram[:, :views])
-    return jnp.concatenate([ends[0], sinogram, ends[1]], axis=1)
+    before, after = mirror(sinogram[:, -views:]), mirror(sinogram[:, :views])
+    return jnp.concatenate([before, sinogram, after], axis=1)
 
 
 def check_shapes(config: DDANetConfig, x: Mapping[str, Array]) -> None:

@@ -19,7 +19,7 @@ from medjax.physics.ct_fbp import Filter, fbp, filter_sinogram
 from medjax.physics.ct_geometry import FanBeam, Geometry, ParallelBeam
 from medjax.physics.ct_local_noise import local_blur, local_noise, log_variance
 from medjax.physics.ct_projector import backproject, project
-from medjax.physics.ct_ray_noise import blind_ray_noise, ray_noise
+from medjax.physics.ct_ray_noise import blind_ray_noise, box_mean, ray_noise
 from medjax.physics.ct_ray_sums import Rays, ray_angles, ray_sums
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Rays",
     "backproject",
     "blind_ray_noise",
+    "box_mean",
     "fbp",
     "fill_padding",
     "filter_sinogram",

@@ -21,13 +21,14 @@ def ray_noise(
     """Standard deviation of noisy log projections whose scanner is known: sqrt(y + σe²) / y.
 
     The counts y are the mean over 3 views and 3 detectors, since those of one ray are noisy
-    themselves. `dose`, `model` and `offset_mm` as in `ct_dose.low_dose`. Starved rays, whose
-    counts were cut off at the floor, are noisier than this says.
+    themselves, and at least σe: below the electronic noise the logarithm tells nothing, and its
+    deviation, cut off at the count floor, stays near 1. `dose`, `model` and `offset_mm` as in
+    `ct_dose.low_dose`.
     """
     dose = jnp.asarray(dose, jnp.float32).reshape(-1, 1, 1, 1)
     blank = model.blank(jnp.asarray(offset_mm, jnp.float32), dose)
     seen = blank * jnp.exp(-line_integrals)
-    counts = jnp.maximum(_mean_of_neighbours(seen), model.count_floor)
+    counts = jnp.maximum(box_mean(seen, 3), max(model.count_floor, model.electronic_sigma))
     return jnp.sqrt(counts + model.electronic_sigma**2) / counts
 
 
@@ -45,10 +46,13 @@ def blind_ray_noise(
     return jnp.moveaxis(level, 1, -1) / _HIGH_PASSED
 
 
-def _mean_of_neighbours(x: Float[Array, "batch a b channel"]) -> Float[Array, "batch a b channel"]:
-    """Mean over 3 by 3; the edges repeat."""
+def box_mean(x: Float[Array, "batch a b channel"], width: int) -> Float[Array, "batch a b channel"]:
+    """Mean over an odd number of samples along both axes of space; the edges repeat."""
+    reach = width // 2
     for axis in (1, 2):
-        size, pad = x.shape[axis], [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)]
+        size = x.shape[axis]
+        pad = [(reach, reach) if a == axis else (0, 0) for a in range(x.ndim)]
         wide = jnp.pad(x, pad, mode="edge")
-        x = sum(jax.lax.slice_in_dim(wide, i, i + size, axis=axis) for i in range(3)) / 3
+        shifts = [jax.lax.slice_in_dim(wide, i, i + size, axis=axis) for i in range(width)]
+        x = sum(shifts[1:], shifts[0]) / width
     return x

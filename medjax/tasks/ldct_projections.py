@@ -98,8 +98,7 @@ class LowDoseProjections(LowDoseCT):
         if cut:
             pairs.append(self._patches({k: v[:cut] for k, v in raw.items()}, patch_key))
         if cut < len(raw["image"]):
-            pairs.append(self._slices(raw["slice"][cut:], raw["slice_mm"][cut:], slice_key))
-        pairs = pairs if self.dual else [_images_alone(p) for p in pairs]
+            pairs.append(self._slices({k: v[cut:] for k, v in raw.items()}, slice_key))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *pairs)
 
     def simulate(self, record: Record, seed: int) -> Case:
@@ -124,57 +123,70 @@ class LowDoseProjections(LowDoseCT):
         A mapping has "image", "sinogram" (line integrals), "level" (their standard deviation),
         [batch, views, detectors, 1], and "pixel_mm", [batch].
         """
-        image = degraded["image"] if isinstance(degraded, Mapping) else degraded
-        if not self.dual:
-            return super().encode(image)
-        self._check_size(image)
-        if not isinstance(degraded, Mapping):
-            return self._projected(image)
-        gain = self._gain(degraded["pixel_mm"])
-        rays = {name: degraded[name] * gain for name in ("sinogram", "level")}
-        return self._given(image, rays["sinogram"], rays["level"])
+        return self._encode(degraded)
 
-    def _slices(self, hu: Array, pixel: Array, key: PRNGKeyArray) -> Pair:
-        """Whole slices through the virtual scanner, noise in their projections."""
+    def _encode(self, degraded: Float[Array, "batch y x slices"] | Mapping[str, Array]) -> PyTree:
+        if not isinstance(degraded, Mapping):
+            return self._with_level(degraded) if not self.dual else self._projected(degraded)
+        if not self.dual:
+            return self._with_level(degraded["image"])
+        gain = self._gain(degraded["pixel_mm"])
+        return self._given(degraded["image"], degraded["sinogram"] * gain, degraded["level"] * gain)
+
+    def _scanned(
+        self, hu: Float[Array, "batch n n slices"], pixel: Array, key: PRNGKeyArray
+    ) -> tuple[LowDose, Array]:
+        """Varied slices through the virtual scanner at a random dose, with their rays' noise."""
         vary, choose, shake = jax.random.split(key, 3)
         hu = augment(vary, hu, self.augment)
         low, high = np.log(self.train_dose)
         dose = jnp.exp(jax.random.uniform(choose, (len(hu),), minval=low, maxval=high))
-        scan, level = self._scan(shake, hu, pixel, dose, "gaussian")
-        gain = self._gain(pixel)
-        degraded = self._given(scan.low, scan.sinogram * gain, level * gain)
-        clean = {"image": self._scale(scan.full), "sinogram": scan.clean_sinogram * gain}
-        return Pair(degraded, clean)
+        return self._scan(shake, hu, pixel, dose, "gaussian")
+
+    def _slices(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
+        """Whole slices with the projections that their noise was made in."""
+        scan, level = self._scanned(raw["slice"], raw["slice_mm"], key)
+        clean = self._scale(scan.full[..., :1])
+        if not self.dual:
+            return Pair(self._with_level(scan.low), clean)
+        gain = self._gain(raw["slice_mm"])
+        given = self._given(scan.low, scan.sinogram * gain, level * gain)
+        return Pair(given, {"image": clean, "sinogram": scan.clean_sinogram * gain})
 
     def _patches(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
         """Patches with the noise of a reconstruction, projected as if they were whole slices."""
         pair = super().prepare(raw, key)
-        degraded, clean = self.decode(pair.degraded[..., :1]), self.decode(pair.clean)
-        self._check_size(clean)
-        rays = self._project(jnp.concatenate([degraded, clean], axis=-1))
-        noisy, target = jnp.split(rays, 2, axis=-1)
-        given = self._given(degraded, noisy, self._blind(noisy))
-        return Pair(given, {"image": pair.clean, "sinogram": target})
+        if not self.dual:
+            return pair
+        target = self._project(self.decode(pair.clean))
+        return Pair(pair.degraded, {"image": pair.clean, "sinogram": target})
 
-    def _projected(self, image: Float[Array, "batch y x c"]) -> dict[str, Array]:
+    def _projected(self, image: Float[Array, "batch y x slices"]) -> dict[str, Array]:
+        """An image that comes alone, with the projections that it would have."""
+        self._check_size(image)
         rays = self._project(image)
-        return self._given(image, rays, self._blind(rays))
+        return self._given(image, rays, blind_ray_noise(rays))
 
     def _given(self, image: Array, sinogram: Array, level: Array) -> dict[str, Array]:
         """What DDANet takes: the image with its noise level, the rays with theirs."""
-        scaled = self._scale(image)
-        apart = jnp.moveaxis(scaled, -1, 1).reshape(-1, *scaled.shape[1:3], 1)
-        known = noise_level(apart).reshape(len(scaled), -1, *scaled.shape[1:3])
-        maps = jnp.concatenate([scaled, jnp.moveaxis(known, 1, -1)], axis=-1)
         least = LEAST_NOISE * self._gain(self.geometry.pixel_mm)
-        return {"image": maps, "sinogram": sinogram, "level": jnp.maximum(level, least)}
+        return {
+            "image": self._with_level(image),
+            "sinogram": sinogram,
+            "level": jnp.maximum(level, least),
+        }
+
+    def _with_level(
+        self, image: Float[Array, "batch y x slices"]
+    ) -> Float[Array, "batch y x 2*slices"]:
+        """Slices in the network's unit, then a map of the noise level of each."""
+        scaled = self._scale(image)
+        maps = [noise_level(scaled[..., i : i + 1]) for i in range(scaled.shape[-1])]
+        return jnp.concatenate([scaled, *maps], axis=-1)
 
     def _project(self, hu: Float[Array, "batch y x c"]) -> Float[Array, "batch views detectors c"]:
         """Rays through images whose pixels are taken for the geometry's own."""
         return project(self.geometry, hu_to_mu(hu)) * self._gain(self.geometry.pixel_mm)
-
-    def _blind(self, rays: Float[Array, "batch views detectors c"]) -> Array:
-        return blind_ray_noise(rays)
 
     def _gain(self, pixel_mm: Array | float) -> Array:
         """From line integrals to those of the encoded image in the network's geometry."""
@@ -220,10 +232,6 @@ class LowDoseProjections(LowDoseCT):
                 f"the virtual scanner takes images of {size} x {size}, not {found}: set "
                 f"data.patch and tiling.size to {size}, or task.geometry and network.geometry"
             )
-
-
-def _images_alone(pair: Pair) -> Pair:
-    return Pair(pair.degraded["image"], pair.clean["image"])
 
 
 @functools.lru_cache
