@@ -1,0 +1,53 @@
+"""Low-dose CT with DDANet: a network on the projections, one on the image, trained end to end.
+
+medjax train ldct_ddanet
+
+"""
+
+import dataclasses
+
+from medjax.evaluate import Tiling
+from medjax.experiment import Data, Experiment, Keep, Schedule
+from medjax.losses.config import WindowedL1
+from medjax.methods.config import DualDomain
+from medjax.models.attention_net import AttentionNetConfig
+from medjax.models.ddanet import DDANetConfig
+from medjax.physics.ct import DoseModel, ParallelBeam
+from medjax.tasks.ldct_projections import LowDoseProjections
+
+SCANNER = ParallelBeam.for_image(512, 0.7, views=720)
+COARSE = ParallelBeam.for_image(128, 1.9, views=180)
+
+full = Experiment(
+    name="ldct_ddanet",
+    summary="dual-domain attention network for low-dose CT: projections and image",
+    task=LowDoseProjections(train_dose=(0.05, 0.6), geometry=SCANNER),
+    network=DDANetConfig(
+        geometry=SCANNER,
+        sinogram=AttentionNetConfig(width=32, depth=1, blocks=2),
+        image=AttentionNetConfig(width=48, depth=3, blocks=2),
+    ),
+    method=DualDomain(),
+    loss=WindowedL1(),
+    data=Data(name="ct_samples", patch=512, batch=4),
+    schedule=Schedule(steps=20_000, peak=2e-4, end=2e-6),
+    tiling=Tiling(size=512),
+    keep=Keep(save_every=1000, log_every=50),
+)
+
+cpu = dataclasses.replace(
+    full,
+    task=LowDoseProjections(
+        train_dose=(0.15, 1.0), geometry=COARSE, scanner=DoseModel(photons=4e4), projected=0.25
+    ),
+    network=DDANetConfig(
+        geometry=COARSE,
+        sinogram=AttentionNetConfig(width=6, depth=1),
+        image=AttentionNetConfig(width=8, depth=3),
+    ),
+    method=DualDomain(ema_decay=0.998),
+    data=Data(name="ct_samples", patch=128, batch=4),
+    schedule=Schedule(steps=400, peak=2e-3, end=1e-5),
+    tiling=Tiling(size=128),
+    keep=Keep(save_every=200, log_every=20),
+)
