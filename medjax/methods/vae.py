@@ -26,7 +26,7 @@ from medjax.methods.base import (
     update_learner,
 )
 from medjax.methods.ema import update_ema
-from medjax.models.vae import Gaussian, Reconstruction
+from medjax.models.latent import Gaussian, Reconstruction
 
 
 class VAEState(MethodState):

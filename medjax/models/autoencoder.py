@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from medjax.models.base import NetworkConfig
+from medjax.models.base import NetworkConfig, check_lowest
 from medjax.models.rdae import RDAEConfig
 from medjax.models.size import parameter_count, with_parameters
 from medjax.nn.blocks import (
@@ -37,10 +37,7 @@ class AutoencoderConfig(NetworkConfig):
     """Type in which convolutions compute; parameters, statistics and output stay float32."""
 
     def __post_init__(self) -> None:
-        lowest = {"width": 1, "depth": 0, "convs_per_level": 1, "out_channels": 1}
-        for field, bound in lowest.items():
-            if getattr(self, field) < bound:
-                raise ValueError(f"AutoencoderConfig.{field} must be at least {bound}")
+        check_lowest(self, width=1, depth=0, convs_per_level=1, out_channels=1)
 
     def build(self) -> "Autoencoder":
         return Autoencoder(self)

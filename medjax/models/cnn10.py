@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from medjax.models.base import NetworkConfig
+from medjax.models.base import NetworkConfig, check_lowest
 from medjax.nn.blocks import Precision, spatial_dims
 from medjax.nn.conv import Conv
 
@@ -27,8 +27,7 @@ class CNN10Config(NetworkConfig):
     """Type in which convolutions compute; parameters and output stay float32."""
 
     def __post_init__(self) -> None:
-        if self.out_channels < 1:
-            raise ValueError("CNN10Config.out_channels must be at least 1")
+        check_lowest(self, out_channels=1)
 
     def build(self) -> "CNN10":
         return CNN10(self)

@@ -11,18 +11,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from medjax.models.vae import (
-    AutoencoderConfig,
-    Decoder,
-    Encoder,
+from medjax.models.base import check_kinds
+from medjax.models.latent import (
     Gaussian,
     Reconstruction,
     bounded_gaussian,
-    crop,
     equalised,
     near_prior,
     standard_normal_like,
 )
+from medjax.models.vae import Decoder, Encoder, VariationalConfig, crop
 from medjax.nn.blocks import ConvUnit, Features, spatial_dims
 from medjax.nn.conv import Conv
 
@@ -30,7 +28,7 @@ Prior = Literal["learned", "standard"]
 
 
 @dataclass(frozen=True)
-class CVAEConfig(AutoencoderConfig):
+class CVAEConfig(VariationalConfig):
     """Size and options of a `CVAE`."""
 
     prior: Prior = "learned"
@@ -40,8 +38,7 @@ class CVAEConfig(AutoencoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.prior not in ("learned", "standard"):
-            raise ValueError(f"prior is 'learned' or 'standard', not {self.prior!r}")
+        check_kinds(self, prior=Prior)
 
     def build(self) -> "CVAE":
         return CVAE(self)
@@ -53,7 +50,7 @@ class LatentHead(nn.Module):
     The average lets a vector be read from, and spread over, images of any size.
     """
 
-    config: AutoencoderConfig
+    config: VariationalConfig
 
     @nn.compact
     def __call__(self, deep: Features) -> Gaussian:

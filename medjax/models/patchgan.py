@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from medjax.models.base import check_lowest
 from medjax.nn.blocks import ConvUnit, Norm, Precision, spatial_dims
 from medjax.nn.conv import Conv
 
@@ -26,9 +27,7 @@ class PatchGANConfig:
     """Type in which convolutions compute; parameters, statistics and logits stay float32."""
 
     def __post_init__(self) -> None:
-        for field in ("width", "layers"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"PatchGANConfig.{field} must be at least 1")
+        check_lowest(self, width=1, layers=1)
 
     @property
     def receptive_field(self) -> int:

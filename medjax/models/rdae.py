@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from medjax.models.base import NetworkConfig
+from medjax.models.base import NetworkConfig, check_lowest
 from medjax.nn.blocks import (
     ConvUnit,
     Norm,
@@ -49,10 +49,7 @@ class RDAEConfig(NetworkConfig):
     """Type in which convolutions compute; parameters, statistics and output stay float32."""
 
     def __post_init__(self) -> None:
-        lowest = {"width": 1, "growth": 1, "layers": 1, "blocks": 1, "depth": 0, "out_channels": 1}
-        for field, bound in lowest.items():
-            if getattr(self, field) < bound:
-                raise ValueError(f"RDAEConfig.{field} must be at least {bound}")
+        check_lowest(self, width=1, growth=1, layers=1, blocks=1, depth=0, out_channels=1)
 
     def build(self) -> "RDAE":
         return RDAE(self)

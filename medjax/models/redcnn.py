@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from medjax.models.base import NetworkConfig
+from medjax.models.base import NetworkConfig, check_lowest
 from medjax.nn.blocks import Precision, spatial_dims
 from medjax.nn.conv import Conv, ConvTranspose
 
@@ -34,9 +34,7 @@ class REDCNNConfig(NetworkConfig):
     """Type in which convolutions compute; parameters and output stay float32."""
 
     def __post_init__(self) -> None:
-        for field in ("width", "out_channels"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"REDCNNConfig.{field} must be at least 1")
+        check_lowest(self, width=1, out_channels=1)
 
     def build(self) -> "REDCNN":
         return REDCNN(self)

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from medjax.models.base import NetworkConfig
+from medjax.models.base import NetworkConfig, check_kinds, check_lowest
 from medjax.nn.attention import AttentionGate, SqueezeExcite
 from medjax.nn.blocks import (
     ConvUnit,
@@ -60,15 +60,10 @@ class UNetConfig(NetworkConfig):
     (arXiv:1711.11248)."""
 
     def __post_init__(self) -> None:
-        lowest = {"width": 1, "depth": 0, "convs_per_level": 1, "full_resolution_blocks": 0}
-        for field, bound in lowest.items():
-            if getattr(self, field) < bound:
-                raise ValueError(f"UNetConfig.{field} must be at least {bound}")
+        check_lowest(self, width=1, depth=0, convs_per_level=1, full_resolution_blocks=0)
         if self.max_width < self.width:
             raise ValueError("UNetConfig.max_width must be at least width")
-        for field, kinds in (("level_block", LevelBlock), ("attention", SkipAttention)):
-            if getattr(self, field) not in kinds.__args__:
-                raise ValueError(f"UNetConfig.{field} is one of {', '.join(kinds.__args__)}")
+        check_kinds(self, level_block=LevelBlock, attention=SkipAttention)
 
     def build(self) -> "UNet":
         return UNet(self)

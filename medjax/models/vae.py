@@ -10,15 +10,23 @@ Both take their noise from the random stream "latent" (`rngs={"latent": key}`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from medjax.models.base import NetworkConfig
+from medjax.models.base import NetworkConfig, check_kinds, check_lowest
+from medjax.models.latent import (
+    Gaussian,
+    Reconstruction,
+    bounded_gaussian,
+    equalised,
+    near_prior,
+    standard_normal_like,
+)
 from medjax.nn.blocks import (
     ConvUnit,
     Features,
@@ -33,42 +41,13 @@ from medjax.nn.blocks import (
 from medjax.nn.conv import Conv
 
 LatentShape = Literal["spatial", "vector"]
-# Beyond exp(-8) a posterior is a point for float32, and beyond exp(8) its samples overflow.
-LOG_VARIANCE_BOUND = 8.0
-# Posteriors start near the prior: the KL alone moves a mean that starts elsewhere back slowly.
-near_prior = nn.initializers.normal(0.1)
 # Squared, and with the small variance of a trained posterior, it makes the prior's 1.
 near_one = nn.initializers.constant(0.95)
 
 
-class Gaussian(NamedTuple):
-    """A diagonal normal distribution over latent numbers."""
-
-    mean: Float[Array, "batch *latent"]
-    log_variance: Float[Array, "batch *latent"]
-
-    def sample(self, key: Key[Array, ""]) -> Float[Array, "batch *latent"]:
-        """One draw, differentiable in mean and variance."""
-        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        return self.mean + jnp.exp(self.log_variance / 2) * noise
-
-
-class Reconstruction(NamedTuple):
-    """What a training pass of an autoencoder gives."""
-
-    image: Float[Array, "batch *space out"]
-    """Decoded from a sample of the posterior."""
-    posterior: Gaussian
-    """q(z | clean image, condition)."""
-    prior: Gaussian
-    """p(z | condition), or the standard normal."""
-    restored: Float[Array, "batch *space out"] | None
-    """Decoded from the prior's mean: what `network(degraded)` gives; None without a condition."""
-
-
 @dataclass(frozen=True)
-class AutoencoderConfig(NetworkConfig):
-    """Size and options that the autoencoders share."""
+class VariationalConfig(NetworkConfig):
+    """Size and options that the variational autoencoders share."""
 
     width: int = 32
     """Channels at full resolution; they double with every halving."""
@@ -92,11 +71,8 @@ class AutoencoderConfig(NetworkConfig):
     """Type in which convolutions compute; parameters, latents and output stay float32."""
 
     def __post_init__(self) -> None:
-        for field in ("width", "depth", "convs_per_level", "latent"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{type(self).__name__}.{field} must be at least 1")
-        if self.latent_shape not in ("spatial", "vector"):
-            raise ValueError(f"latent_shape is 'spatial' or 'vector', not {self.latent_shape!r}")
+        check_lowest(self, width=1, depth=1, convs_per_level=1, latent=1)
+        check_kinds(self, latent_shape=LatentShape)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -105,7 +81,7 @@ class AutoencoderConfig(NetworkConfig):
 
 
 @dataclass(frozen=True)
-class VAEConfig(AutoencoderConfig):
+class VAEConfig(VariationalConfig):
     """Size and options of a `VAE`."""
 
     latent: int = 32
@@ -122,7 +98,7 @@ class VAEConfig(AutoencoderConfig):
 class Encoder(nn.Module):
     """Convolutions and halvings: the features of every level, full resolution first."""
 
-    config: AutoencoderConfig
+    config: VariationalConfig
 
     @nn.compact
     def __call__(self, x: Features, *, train: bool) -> list[Features]:
@@ -145,7 +121,7 @@ class Decoder(nn.Module):
     The result has `out_channels` channels in float32 and is as large as the padded image.
     """
 
-    config: AutoencoderConfig
+    config: VariationalConfig
     zero: bool = False
     """Starts from an image of zeros, as the residual of another image does."""
 
@@ -164,28 +140,6 @@ class Decoder(nn.Module):
             config.out_channels, (3,) * dims, dtype=jnp.dtype(config.dtype), kernel_init=start
         )
         return last(h).astype(jnp.float32)
-
-
-def equalised(features: Float[Array, "*batch channel"]) -> Float[Array, "*batch channel"]:
-    """What a posterior is read from, in float32, over the root of its length.
-
-    Adam moves every weight by the same amount: without this the first step would throw all
-    posteriors far from the prior, the farther the longer the features (the "equalised learning
-    rate" of Karras et al., arXiv:1710.10196).
-    """
-    return features.astype(jnp.float32) / np.sqrt(features.shape[-1])
-
-
-def bounded_gaussian(numbers: Float[Array, "batch *latent twice"]) -> Gaussian:
-    """The first half of the channels as mean, the second as log-variance within +-8."""
-    mean, spread = jnp.split(numbers, 2, axis=-1)
-    # A hard clip would leave what it cuts without gradient.
-    return Gaussian(mean, LOG_VARIANCE_BOUND * jnp.tanh(spread / LOG_VARIANCE_BOUND))
-
-
-def standard_normal_like(other: Gaussian) -> Gaussian:
-    """The standard normal over the same latent numbers."""
-    return Gaussian(*(jnp.zeros_like(x) for x in other))
 
 
 def crop(image: Features, space: Sequence[int]) -> Features:

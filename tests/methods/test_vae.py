@@ -15,8 +15,9 @@ from medjax.methods import config
 from medjax.methods.base import Pair
 from medjax.methods.vae import generate, standardised, vae, warmed
 from medjax.models.cvae import CVAEConfig
+from medjax.models.latent import Gaussian, Reconstruction, standard_normal_like
 from medjax.models.unet import UNetConfig
-from medjax.models.vae import Gaussian, Reconstruction, VAEConfig, standard_normal_like
+from medjax.models.vae import VAEConfig
 
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 SMALL = {"width": 4, "depth": 1, "latent": 2}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from medjax.models.cvae import CVAE, CVAEConfig
-from medjax.models.vae import VAE, Gaussian, VAEConfig, bounded_gaussian
+from medjax.models.latent import Gaussian, bounded_gaussian
+from medjax.models.vae import VAE, VAEConfig
 
 SPACES = {2: (9, 12), 3: (5, 6, 9), 4: (4, 5, 4, 6)}
 SMALL = {"width": 2, "depth": 1, "latent": 3}
