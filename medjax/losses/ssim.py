@@ -8,7 +8,7 @@ quality assessment", Asilomar 2003.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -66,9 +66,10 @@ def _maps(a: Array, b: Array) -> SsimMaps:
     # Variances do not change with a common offset, and float32 loses them at -1000 HU without.
     offset = jnp.mean(b, axis=tuple(range(1, b.ndim - 1)), keepdims=True)
     a, b = a - offset, b - offset
-    mean_a, mean_b = _window_means(a), _window_means(b)
-    variances = _window_means(jnp.square(a) + jnp.square(b)) - mean_a**2 - mean_b**2
-    covariance = _window_means(a * b) - mean_a * mean_b
+    means = functools.partial(window_means, axes=range(1, a.ndim - 1))
+    mean_a, mean_b = means(a), means(b)
+    variances = means(jnp.square(a) + jnp.square(b)) - mean_a**2 - mean_b**2
+    covariance = means(a * b) - mean_a * mean_b
     mean_a, mean_b = mean_a + offset, mean_b + offset
     return SsimMaps(
         luminance=(2 * mean_a * mean_b + K1**2) / (mean_a**2 + mean_b**2 + K1**2),
@@ -207,24 +208,27 @@ def _check_scales(shape: Sequence[int], scales: int) -> None:
         )
 
 
-def _window_means(x: Array) -> Array:
+def window_means(
+    x: Float[Array, "*shape"], axes: Iterable[int], taps: int = WINDOW, sigma: float = SIGMA
+) -> Float[Array, "*smaller"]:
+    """Means under a Gaussian window of `taps` samples along each of `axes`, where it fits."""
     # One small matrix product an axis: on CPU 2x (forward) to 14x (gradient) faster than eleven
     # shifted adds and 10x faster than a convolution of one channel.
-    for axis in range(1, x.ndim - 1):
-        windows = jnp.asarray(_windows(x.shape[axis]), x.dtype)
+    for axis in axes:
+        windows = jnp.asarray(_windows(x.shape[axis], taps, sigma), x.dtype)
         x = jnp.tensordot(x, windows, ((axis,), (1,)), precision=lax.Precision.HIGHEST)
         x = jnp.moveaxis(x, -1, axis)
     return x
 
 
-def _windows(samples: int) -> np.ndarray:
+def _windows(samples: int, taps: int, sigma: float) -> np.ndarray:
     """Matrix whose rows are the Gaussian window at each place where it fits."""
-    offsets = np.arange(WINDOW) - WINDOW // 2
-    weights = np.exp(-0.5 * (offsets / SIGMA) ** 2)
-    places = samples - WINDOW + 1
+    offsets = np.arange(taps) - taps // 2
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    places = samples - taps + 1
     matrix = np.zeros((places, samples))
     for place in range(places):
-        matrix[place, place : place + WINDOW] = weights / weights.sum()
+        matrix[place, place : place + taps] = weights / weights.sum()
     return matrix
 
 

@@ -1,12 +1,12 @@
 """Visual information fidelity: how much of what the reference tells survives in the image."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from medjax.losses.ssim import DataRange, normalised
+from medjax.losses.ssim import DataRange, normalised, window_means
 
 SCALES = 4
 # The visual system's own noise, in grey values of 0 to 255.
@@ -56,35 +56,17 @@ def _vif(restored: Array, reference: Array) -> Array:
     kept, there = jnp.full(b, 1e-6), jnp.full(b, 1e-6)
     for scale in range(SCALES):
         taps = 2 ** (SCALES - scale) + 1
+        means = functools.partial(window_means, axes=(2, 3), taps=taps, sigma=taps / 5)
         if scale > 0:
-            x, y = (_means(p, taps)[..., ::2, ::2] for p in (x, y))
-        mean_x, mean_y = _means(x, taps), _means(y, taps)
+            x, y = (means(p)[..., ::2, ::2] for p in (x, y))
+        mean_x, mean_y = means(x), means(y)
         # Tiny variances may come out negative in rounding.
-        var_x = jnp.maximum(_means(x * x, taps) - mean_x**2, 0)
-        var_y = jnp.maximum(_means(y * y, taps) - mean_y**2, 0)
-        covariance = _means(x * y, taps) - mean_x * mean_y
+        var_x = jnp.maximum(means(x * x) - mean_x**2, 0)
+        var_y = jnp.maximum(means(y * y) - mean_y**2, 0)
+        covariance = means(x * y) - mean_x * mean_y
         # The distortion's model: y = gain x + noise; against the contrast it carries nothing.
         gain = jnp.maximum(covariance / (var_x + 1e-10), 0)
         noise = jnp.maximum(jnp.where(gain > 0, var_y - gain * covariance, var_y), 1e-10)
         kept += jnp.sum(jnp.log2(1 + gain**2 * var_x / (noise + NEURAL_VARIANCE)), (1, 2, 3))
         there += jnp.sum(jnp.log2(1 + var_x / NEURAL_VARIANCE), (1, 2, 3))
     return kept / there
-
-
-def _means(x: Float[Array, "batch plane y x"], taps: int) -> Float[Array, "batch plane y_in x_in"]:
-    """Gaussian means (sigma a fifth of the taps) where the window fits."""
-    for axis in (2, 3):
-        rows = jnp.asarray(_gaussian_rows(x.shape[axis], taps), x.dtype)
-        x = jnp.moveaxis(
-            jnp.tensordot(x, rows, ((axis,), (1,)), precision=lax.Precision.HIGHEST), -1, axis
-        )
-    return x
-
-
-def _gaussian_rows(samples: int, taps: int) -> np.ndarray:
-    weights = np.exp(-0.5 * ((np.arange(taps) - taps // 2) / (taps / 5)) ** 2)
-    places = samples - taps + 1
-    matrix = np.zeros((places, samples))
-    for place in range(places):
-        matrix[place, place : place + taps] = weights / weights.sum()
-    return matrix

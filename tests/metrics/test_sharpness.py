@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+from medjax.metrics.edges import EdgeSearch, find_edges
 from medjax.metrics.sharpness import (
     EdgeProfile,
-    EdgeSearch,
     edge_profile,
     edge_width_mm,
-    find_edges,
     mtf,
     mtf50,
     rise_width_mm,
