@@ -2,37 +2,26 @@
 
     medjax train fmri_cgan31d
 
-As fmri_cgan4d with factorised convolutions (R(2+1)D, Tran et al., arXiv:1711.11248); the PatchGAN
-stays 4-D. Neither setting was run.
+fmri_cgan4d with factorised convolutions (R(2+1)D, Tran et al., arXiv:1711.11248) and all else the
+same; the PatchGAN stays 4-D. Neither setting was run.
 """
 
 import dataclasses
 
-from medjax.evaluate import Tiling
-from medjax.experiment import Data, Experiment, Keep, Schedule
-from medjax.methods.config import CGAN
-from medjax.models.patchgan import PatchGANConfig
+from medjax.experiment import Experiment, find, load
 from medjax.models.unet import UNetConfig
-from medjax.tasks.fmri import FMRISeries
 
-full = Experiment(
-    name="fmri_cgan31d",
-    summary="(3+1)-D cGAN, space and then time, for fMRI with moving and lost slices and noise",
-    task=FMRISeries(),
-    network=UNetConfig(width=32, depth=2, norm="none", factorised=True),
-    method=CGAN(discriminator=PatchGANConfig(width=32, layers=1, norm="none")),
-    data=Data(name="fmri_series", patch=(16, 8, 48, 48), batch=8),
-    schedule=Schedule(steps=30_000, peak=5e-4, end=5e-6, warmup=500, clip=1.0),
-    tiling=Tiling(size=(16, 8, 64, 64), overlap=(4, 2, 16, 16), batch=1),
-    keep=Keep(save_every=1000, log_every=50),
-)
 
-cpu = dataclasses.replace(
-    full,
-    network=UNetConfig(width=8, depth=1, norm="none", factorised=True),
-    method=CGAN(discriminator=PatchGANConfig(width=8, layers=1, norm="none"), ema_decay=0.99),
-    data=Data(name="fmri_samples", patch=(8, 6, 24, 24), batch=2),
-    schedule=Schedule(steps=700, peak=2e-3, end=2e-5, warmup=20, clip=1.0),
-    tiling=Tiling(size=(8, 6, 24, 24), overlap=(3, 2, 6, 6), batch=4),
-    keep=Keep(save_every=350, log_every=10),
-)
+def _factorised(setting: str) -> Experiment:
+    joint = load(find("fmri_cgan4d"), setting)
+    assert isinstance(joint.network, UNetConfig)
+    return dataclasses.replace(
+        joint,
+        name="fmri_cgan31d",
+        summary="(3+1)-D cGAN, space and then time, for fMRI with moving and lost slices and noise",
+        network=dataclasses.replace(joint.network, factorised=True),
+    )
+
+
+full = _factorised("full")
+cpu = _factorised("cpu")
