@@ -8,18 +8,17 @@ slice.
 """
 
 import dataclasses
-import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Shaped
+from jaxtyping import Bool, Float32, Int, Shaped
 
+from benchmarks.ldct.scanner import scan_slices
 from medjax.metrics.ct import flat_tissue_mask
 from medjax.metrics.ct_resolution import DISC_DIAMETER_MM, HIGH_CONTRAST_HU, LOW_CONTRAST_HU
 from medjax.metrics.detection import Lesions
-from medjax.physics.ct import DoseModel, Filter, ParallelBeam, simulate_low_dose
+from medjax.physics.ct import DoseModel, Filter
 from medjax.physics.lesion_sites import NoduleModel, lung_mask, random_nodules, random_sites
 from medjax.physics.lesions import Lesion, Spacing, insert
 
@@ -145,10 +144,7 @@ def make_probes(
                 inside[0],
                 plane[0] > -500,
                 spacing[1:],
-                Lesions(
-                    np.array([n.centre_mm[1:] for n in records]).reshape(-1, 2),
-                    np.array([n.radius_mm for n in records]),
-                ),
+                extents(records),
                 records,
                 (rods[0] and rods[0][1:], rods[1] and rods[1][1:]),
                 pixels[::2].astype(int),
@@ -159,44 +155,39 @@ def make_probes(
     return probes
 
 
+def extents(records: Sequence[Lesion]) -> Lesions:
+    """Where inserted nodules are to be found in their slice, in the detector's terms."""
+    centres = np.array([record.centre_mm[1:] for record in records]).reshape(-1, 2)
+    return Lesions(centres, np.array([record.radius_mm for record in records]))
+
+
 def scan_probes(
-    probes: list[Probe],
+    probes: Sequence[Probe],
     dose: float,
     seed: int,
     *,
     model: DoseModel | None = None,
     views: int = 720,
     filter: Filter = "hann",
-) -> tuple[Float[np.ndarray, "probe y x"], Float[np.ndarray, "probe y x"]]:
+) -> tuple[Float32[np.ndarray, "probe y x"], Float32[np.ndarray, "probe y x"]]:
     """Marked and plain versions scanned at a dose, HU; square slices.
 
     Both versions of a probe get the same noise: it is drawn as normal numbers that are scaled, not
     as Poisson counts, which would not follow a small change of the object smoothly.
     """
-    scan = _scanner(probes[0].plain.shape[0], views, model or DoseModel(), filter)
-
-    def scanned(image: np.ndarray, number: int, pixel: float) -> np.ndarray:
-        key = jax.random.fold_in(jax.random.key(seed), number)
-        return np.asarray(scan(key, jnp.asarray(image[None, ..., None]), dose, pixel))
-
     marked, plain = (
-        np.stack([scanned(getattr(p, name), i, p.spacing[0]) for i, p in enumerate(probes)])
+        scan_slices(
+            [getattr(probe, name) for probe in probes],
+            probes[0].spacing[0],
+            dose,
+            seed,
+            model=model,
+            views=views,
+            filter=filter,
+        )
         for name in ("marked", "plain")
     )
     return marked, plain
-
-
-@functools.lru_cache(maxsize=4)
-def _scanner(size: int, views: int, model: DoseModel, filter: Filter):
-    geometry = ParallelBeam.for_image(size, 1.0, views)
-
-    def scan(key: jax.Array, hu: jax.Array, dose: float, pixel_mm: float) -> jax.Array:
-        low = simulate_low_dose(
-            key, hu, geometry, dose, model, filter, pixel_mm=pixel_mm, sampler="gaussian"
-        ).low
-        return low[0, ..., 0]
-
-    return jax.jit(scan)
 
 
 def _lesion_sites(

@@ -6,11 +6,13 @@ from scipy import ndimage
 
 from benchmarks.ldct.clinical import COLUMNS, columns, measure, train_detector
 from benchmarks.ldct.probes import ProbeDesign, make_probes, scan_probes
+from benchmarks.ldct.scanner import scan_slices
 from medjax.io import read_scan
 from medjax.physics.ct import DoseModel
 from medjax.physics.lesion_sites import lung_mask
 
 CROP = (slice(130, 338), slice(270, 478))
+DESIGN = ProbeDesign(nodules=4)
 SCANNER = {"model": DoseModel(photons=6e4, bowtie=None), "views": 180}
 
 
@@ -27,9 +29,7 @@ def probes_of(chest, slices, repeats=2):
     return [
         probe
         for z in slices
-        for probe in make_probes(
-            volume[z], spacing, 10 * z, repeats, ProbeDesign(nodules=4), lungs[z]
-        )
+        for probe in make_probes(volume[z], spacing, 10 * z, repeats, DESIGN, lungs[z])
     ]
 
 
@@ -40,8 +40,11 @@ def judged(chest):
 
 @pytest.fixture(scope="module")
 def detector(chest):
-    learnt = probes_of(chest, (4, 5, 6))
-    return train_detector(learnt, scan_probes(learnt, 1.0, 1, **SCANNER)[0])
+    volume, lungs, spacing = chest
+    scanned = scan_slices(volume[3:], spacing[1], 1.0, 1, **SCANNER)
+    return train_detector(
+        volume[3:], scanned, spacing, 5, repeats=5, design=DESIGN, lungs=lungs[3:]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -109,5 +112,5 @@ def test_dose_and_blur_move_the_columns_as_they_must(judged, detector, full):
     assert soft["mtf50_high"] < 0.7 * reference["mtf50_high"]
     assert noisy["dprime"] < 0.7 * reference["dprime"]
     assert soft["dprime"] < 0.8 * reference["dprime"]
-    assert noisy["sensitivity"] < reference["sensitivity"]
+    assert noisy["sensitivity"] < reference["sensitivity"] - 0.1
     assert noisy["f1"] < reference["f1"]
