@@ -10,20 +10,16 @@ device's compiler: another device's may differ.
 
 import argparse
 import dataclasses
-import functools
 import json
 from pathlib import Path
 from typing import Any
 
 import jax
-from jaxtyping import Array
 
 from medjax import experiment as experiments
-from medjax.build import fold, method_of
-from medjax.data import catalog, pipeline
+from medjax.build import batches_of, training_of
+from medjax.data import catalog
 from medjax.experiment import Experiment
-from medjax.methods.base import Pair
-from medjax.tasks.base import each_axis
 
 MIB = 2**20
 
@@ -43,32 +39,12 @@ class Memory:
 
 def measure(experiment: Experiment, setting: str) -> Memory:
     """Compiles a training step on a batch of the experiment's own data."""
-    task, data, method = experiment.task, experiment.data, method_of(experiment)
-    patch = each_axis(data.patch, task.dims)
-    patch = tuple(p + 2 * m for p, m in zip(patch, task.margin(patch), strict=True))
-    batches = pipeline.batches(
-        catalog.load(data.name).split("train"),
-        batch_size=data.batch,
-        patch=patch,
-        seed=experiment.seed,
-        threads=0,
-        context=functools.partial(task.context, patch=patch),
-    )
-
-    def init(raw: dict[str, Array], key: Array) -> Any:
-        return method.init(key, pair(raw, key))
-
-    def pair(raw: dict[str, Array], key: Array) -> Pair:
-        return Pair(*(fold(x, task.network_dims) for x in task.prepare(raw, key)))
-
-    def step(state: Any, raw: dict[str, Array], key: Array) -> Any:
-        prepare_key, step_key = jax.random.split(key)
-        return method.step(state, pair(raw, prepare_key), step_key)
-
-    raw = jax.eval_shape(lambda x: x, next(batches))
+    training = training_of(experiment)
+    records = catalog.load(experiment.data.name).split("train")
+    raw = jax.eval_shape(lambda x: x, next(batches_of(experiment, records, threads=0)))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(init, raw, key)
-    compiled = jax.jit(step, donate_argnums=0).lower(state, raw, key).compile()
+    state = jax.eval_shape(training.init, key, raw)
+    compiled = jax.jit(training.step, donate_argnums=0).lower(state, raw, key).compile()
     plan = compiled.memory_analysis()
     if plan is None:
         raise SystemExit(f"the compiler for {jax.devices()[0].device_kind} does not say")

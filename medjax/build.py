@@ -1,11 +1,19 @@
 """From an experiment's settings to the functions that train and restore."""
 
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
 import jax
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
+from medjax.data import pipeline
+from medjax.data.builder import Record
 from medjax.experiment import Experiment, Schedule
-from medjax.methods.base import Method
+from medjax.methods.base import Method, Pair
+from medjax.tasks.base import each_axis
+from medjax.train.checkpoint import Batches
 from medjax.train.schedule import cosine, cosine_restarts
 
 
@@ -27,6 +35,55 @@ def optimizer_of(plan: Schedule) -> optax.GradientTransformation:
     if plan.accumulate == 1:
         return optimizer
     return optax.MultiSteps(optimizer, plan.accumulate).gradient_transformation()
+
+
+class Training(NamedTuple):
+    """How an experiment starts and steps on raw batches; both augment and degrade them."""
+
+    init: Callable[[Array, dict[str, Array]], Any]
+    """`init(key, raw) -> state`."""
+    step: Callable[[Any, dict[str, Array], Array], Any]
+    """`step(state, raw, key) -> (state, metrics)`."""
+
+
+def training_of(experiment: Experiment) -> Training:
+    """The experiment's method behind its task."""
+    task, method = experiment.task, method_of(experiment)
+
+    def pair(raw: dict[str, Array], key: Array) -> Pair:
+        return Pair(*(fold(x, task.network_dims) for x in task.prepare(raw, key)))
+
+    def init(key: Array, raw: dict[str, Array]) -> Any:
+        return method.init(key, pair(raw, key))
+
+    def step(state: Any, raw: dict[str, Array], key: Array) -> Any:
+        prepare_key, step_key = jax.random.split(key)
+        return method.step(state, pair(raw, prepare_key), step_key)
+
+    return Training(init, step)
+
+
+def batches_of(
+    experiment: Experiment, records: Sequence[Record], threads: int | None = None
+) -> Batches:
+    """Raw batches of these records without end, as `Training` takes them.
+
+    Args:
+      experiment: tells patch, batch and seed.
+      records: the scans to learn from.
+      threads: that read ahead; None takes the experiment's.
+    """
+    task, data = experiment.task, experiment.data
+    inner = each_axis(data.patch, task.dims)
+    patch = tuple(p + 2 * m for p, m in zip(inner, task.margin(inner), strict=True))
+    return pipeline.batches(
+        records,
+        batch_size=data.batch,
+        patch=patch,
+        seed=experiment.seed,
+        threads=data.threads if threads is None else threads,
+        context=functools.partial(task.context, patch=patch),
+    )
 
 
 def fold(x: PyTree, space: int) -> PyTree:

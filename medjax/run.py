@@ -1,9 +1,7 @@
 """What the commands do with an experiment: train it, judge it, keep both in a run folder."""
 
 import dataclasses
-import functools
 import json
-import logging
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -12,30 +10,27 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from medjax.baselines.filters import named
-from medjax.build import fold, method_of
-from medjax.data import catalog, pipeline
+from medjax.build import batches_of, training_of
+from medjax.data import catalog
 from medjax.errors import UserError
 from medjax.evaluate import Judged, contenders, judge, tuned
 from medjax.experiment import Experiment, to_dict
 from medjax.io.common import atomic
-from medjax.methods.base import Pair
 from medjax.metrics.column import Column, Kind
 from medjax.report import table as tables
 from medjax.report.cases import CasePictures
 from medjax.report.html import write_report
 from medjax.report.picture import Window
 from medjax.report.verdict import verdict
-from medjax.tasks.base import Task, each_axis
+from medjax.tasks.base import Task
 from medjax.train import mesh as meshes
 from medjax.train.loop import CHECKPOINTS, FitResult, fit
 from medjax.train.progress import Progress
 from medjax.train.writers import read_metrics
 from medjax.trained import EXPERIMENT, Restore, Trained, open_run
 
-_log = logging.getLogger(__name__)
 RESULTS = "results.json"
 PACE = "pace.json"
 REPORT = "report.html"
@@ -51,44 +46,22 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
     task, data = experiment.task, experiment.data
     records = catalog.load(data.name).split("train")
     task.check(records[0])
-    method = method_of(experiment)
+    training = training_of(experiment)
     mesh = meshes.make(experiment.devices or None)
-    patch = each_axis(data.patch, task.dims)
     if records[0]["image"].ndim != task.dims:
         raise UserError(
             f"dataset {data.name}: its scans have {records[0]['image'].ndim} axes; this experiment "
             f"takes {task.dims}: medjax data prepare ... --dims {task.dims}"
         )
-    patch = tuple(p + 2 * m for p, m in zip(patch, task.margin(patch), strict=True))
-    batches = pipeline.batches(
-        records,
-        batch_size=data.batch // jax.process_count(),
-        patch=patch,
-        seed=experiment.seed,
-        shard_index=jax.process_index(),
-        shard_count=jax.process_count(),
-        threads=data.threads,
-        context=functools.partial(task.context, patch=patch),
-    )
+    batches = batches_of(experiment, records)
     description = describe(experiment)
     if not any((folder / CHECKPOINTS).glob("[0-9]*")):
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / EXPERIMENT, description)
-
-    def pair(raw: dict[str, Array], key: Array) -> Pair:
-        return Pair(*(fold(x, task.network_dims) for x in task.prepare(raw, key)))
-
-    def init(key: Array, raw: dict[str, Array]) -> Any:
-        return method.init(key, pair(raw, key))
-
-    def step(state: Any, raw: dict[str, Array], key: Array) -> Any:
-        prepare_key, step_key = jax.random.split(key)
-        return method.step(state, pair(raw, prepare_key), step_key)
-
     with Progress(shown=("loss", "pixel")) as progress:
         return fit(
-            init=init,
-            step=step,
+            init=training.init,
+            step=training.step,
             batches=batches,
             run=folder,
             identity=identity(experiment),

@@ -1,9 +1,13 @@
 """Trains the networks of a suite, or goes on where a run was stopped."""
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 
 from benchmarks.restoration.suites import Entry
 from medjax import run
@@ -53,13 +57,10 @@ def _cost(experiment: Experiment, folder: Path) -> dict[str, Any]:
     patch = each_axis(experiment.data.patch, task.dims)[task.dims - task.network_dims :]
     channels = _channels(experiment)
     adds = multiply_adds(config, (1, *patch, channels))
-    voxels = 1
-    for side in patch:
-        voxels *= side
     pace = run.read_pace(folder) or {}
     return {
         "parameters": parameter_count(config, dims=len(patch), channels=channels),
-        "kilo_flop_per_sample": 2 * adds / voxels / 1e3,
+        "kilo_flop_per_sample": 2 * adds / math.prod(patch) / 1e3,
         "images_per_second": pace.get("images_per_second"),
         "device": pace.get("device"),
     }
@@ -67,9 +68,6 @@ def _cost(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 def _channels(experiment: Experiment) -> int:
     """Input channels of the network: the degraded image and its conditions."""
-    import jax
-    import jax.numpy as jnp
-
     task = experiment.task
     blank = jnp.zeros((1, *each_axis(experiment.data.patch, task.dims), 1))
     return jax.eval_shape(task.encode, blank).shape[-1]
