@@ -97,11 +97,12 @@ def read_state_dict(path: Path, prefix: str = "") -> dict[str, np.ndarray]:
 def _read_zip(path: Path, prefix: str) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        root = next(n for n in names if n.endswith("data.pkl")).removesuffix("data.pkl")
+        pickled = next((n for n in names if n.endswith("data.pkl")), "data.pkl")
+        root = pickled.removesuffix("data.pkl")
         order = f"{root}byteorder"
         if order in names and archive.read(order) != b"little":
             raise ValueError("its numbers are big-endian")
-        tensors = _views(_Unpickler(io.BytesIO(archive.read(f"{root}data.pkl"))).load())
+        tensors = _views(_Unpickler(io.BytesIO(archive.read(pickled))).load())
         kept = {name: view for name, view in tensors.items() if name.startswith(prefix)}
         return _fill(kept, lambda s: archive.read(f"{root}data/{s.key}"))
 

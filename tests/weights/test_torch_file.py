@@ -106,13 +106,18 @@ def test_runs_no_code(write, tmp_path, monkeypatch):
     assert not (tmp_path / "broken-in").exists()
 
 
-@pytest.mark.parametrize("kind", ["empty", "text", "short zip", "short stream", "magic", "beyond"])
+@pytest.mark.parametrize(
+    "kind", ["empty", "text", "other zip", "short zip", "short stream", "magic", "beyond"]
+)
 def test_damaged_files_end_in_one_line(kind, tmp_path):
     path = tmp_path / "a.pth"
     if kind == "empty":
         path.write_bytes(b"")
     elif kind == "text":
         path.write_bytes(b"<html>404</html>")
+    elif kind == "other zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", "no weights")
     elif kind == "magic":
         write_stream(path, magic=7)
     elif kind == "beyond":
