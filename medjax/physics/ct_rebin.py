@@ -12,8 +12,12 @@ Steps, and what each approximates:
 4. Rays measured more than once, by several turns, focal spot positions or from the other side, are
    averaged, or interpolated to the plane.
 
-Detector columns and integration over the slice's thickness are left as measured. NumPy, because it
-runs where the files are read.
+What that comes to for a 64-row scanner with flying focal spot (the slow test of `tests/physics/
+test_ct_rebin.py`; balls of +800 HU as far as 120 mm from the axis in water, without noise): means
+within 1 HU at pitch 0.6 and 1; single pixels next to the balls off by up to 40 HU at pitch 0.6 and
+50 HU at pitch 1, where an exact sinogram leaves 12; edges 0.1 mm wider than of that sinogram.
+
+NumPy, because it runs where the files are read.
 """
 
 from collections.abc import Sequence

@@ -12,6 +12,7 @@ from medjax.errors import UserError
 from medjax.io.dicom_projections import read_projections
 from medjax.io.projections import Projections
 from medjax.physics.ct import FanBeam, ParallelBeam, fbp
+from medjax.physics.ct_centre import measure_central_column
 from medjax.physics.ct_rebin import attenuation_to_hu, geometry_for, rebin
 
 sys.path.append(str(Path(__file__).parents[1] / "io"))
@@ -199,6 +200,30 @@ def test_a_thick_slice_is_the_mean_over_it() -> None:
     assert hu[inside].mean() == pytest.approx(expected, abs=15)
 
 
+@pytest.mark.slow
+def test_a_clinical_scanner_at_pitch_1() -> None:
+    # The Somatom Definition of LDCT-and-Projection-data, with every other view.
+    scanner = samples.Scanner(
+        rows=64, columns=736, row_mm=1.0947, column_mm=1.2858, central=(369.625, 32.5)
+    )
+    phantom = (
+        ((0.0, 0.0, 0.0), (150.0, 110.0, 1e5), 1000.0),
+        ((0.0, 40.0, 0.0), (12.0, 12.0, 12.0), 800.0),
+        ((-120.0, 10.0, 3.0), (12.0, 12.0, 12.0), 800.0),
+    )
+    path = samples.trajectory(1324, turn=1152, feed=38.4, mode="FFSZ")
+    found = scan(phantom, path, scanner)
+    hu = reconstruct(found, 0.0, geometry_for(found, 400, 0.9))
+    truth = samples.slice_hu(phantom, 400, 0.9, 0.0)
+    for value, noise in ((0, 8), (800, 5)):
+        inside = binary_erosion(truth == value, iterations=3)
+        assert hu[inside].mean() == pytest.approx(value, abs=2)
+        assert hu[inside].std() < noise
+        assert np.abs(hu[inside] - value).max() < 80
+    column = measure_central_column(found.with_central_column(370.1), 0.0)
+    assert column == pytest.approx(368.625, abs=0.05)
+
+
 def test_several_planes_make_a_batch() -> None:
     found = scan(samples.PHANTOM, samples.trajectory(240, turn=120, feed=10.0))
     both = rebin(found, [-4.0, 6.0], PARALLEL)
@@ -296,8 +321,7 @@ def test_rays_from_the_opposite_side_are_nearer() -> None:
     # Between samples at a and b, the chord of z squared lies (z - a)(b - z) above it: 2.67 on
     # average for b - a = 4, and where the opposite side halves that, on the axis, a quarter of it.
     full, half = (
-        rebin(found, 0.0, FAN, method=method)[0, :, 59:61].mean()
-        for method in ("360li", "180li")
+        rebin(found, 0.0, FAN, method=method)[0, :, 59:61].mean() for method in ("360li", "180li")
     )
     assert full == pytest.approx(4**2 / 6, rel=0.03)
     assert half == pytest.approx(2**2 / 6, rel=0.03)
