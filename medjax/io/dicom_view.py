@@ -88,6 +88,9 @@ def _view(path: Path, z_range: tuple[float, float] | None) -> View:
             f"{path}: its focal spot is shifted by {shift.angle:.3g} rad, more than any tube can; "
             "the shifts are stored in an unknown order"
         )
+    radius_mm = _required(ds, "DetectorFocalCenterRadialDistance", path)
+    if radius_mm <= 0:
+        raise UserError(f"{path}: damaged DICOM-CT-PD file (source on the axis of rotation)")
     z_mm = _required(ds, "DetectorFocalCenterAxialPosition", path)
     spot = z_mm + shift.z_mm
     wanted = z_range is None or min(z_range) <= spot <= max(z_range)
@@ -99,7 +102,7 @@ def _view(path: Path, z_range: tuple[float, float] | None) -> View:
         facts=_facts(ds, detector),
         angle=_required(ds, "DetectorFocalCenterAngularPosition", path),
         z_mm=z_mm,
-        radius_mm=_required(ds, "DetectorFocalCenterRadialDistance", path),
+        radius_mm=radius_mm,
         shift=shift,
         current=number(ds, "XRayTubeCurrent"),
         photons=_photons(ds, detector) if wanted else None,

@@ -169,6 +169,7 @@ def test_views_of_different_scans_are_not_mixed(tmp_path, values, changes, compl
         ({"x70291010": b"\x05\x00"}, "5x7 elements, but an image of 7x4"),
         ({"x70311001": b""}, "no DetectorFocalCenterAngularPosition"),
         ({"x70311033": b"\0\0\0\0"}, "centre of the detector"),
+        ({"x70311003": b"\0\0\0\0"}, "source on the axis"),
         ({"NumberOfFrames": 3}, "3 views in one file"),
         ({"InstanceNumber": None}, "no InstanceNumber"),
         ({"RescaleSlope": None}, "no rescale"),

@@ -229,7 +229,7 @@ def test_several_planes_make_a_batch() -> None:
     both = rebin(found, [-4.0, 6.0], PARALLEL)
     assert both.shape == (2, 120, 120, 1)
     assert both.dtype == np.float32
-    np.testing.assert_array_equal(both[1], rebin(found, 6.0, PARALLEL)[0])
+    np.testing.assert_array_equal(both[1], rebin(found, np.float32(6), PARALLEL)[0])
 
 
 def test_planes_outside_the_scan_are_refused() -> None:
