@@ -85,7 +85,7 @@ def _card(case: CasePictures, name: str, plane: Plane, numbers: str, kind: str) 
     where = f"{case.case_id}. {_slice_text(plane)}".strip()
     flags = list(_flags(case, name))
     yield f'<figure class="card" data-name="{escape(name)}"><figcaption><strong>{escape(name)}'
-    yield f"</strong>{f' <em>{escape(kind)}</em>' if kind and kind != name else ''}"
+    yield f"</strong>{f' <em>{escape(kind)}</em>' if kind else ''}"
     yield f'<span class="numbers">{escape(numbers)}</span>'
     yield "".join(f'<span class="flag">{escape(flag)}</span>' for flag in flags)
     yield "</figcaption>"

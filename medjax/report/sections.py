@@ -20,8 +20,10 @@ def table_html(results: Results, judged: str | None) -> Iterator[str]:
     """Verdict, table and note."""
     if judged is not None:
         yield f'<p class="verdict">{escape(verdict(results, judged))}</p>'
-    yield '<div class="wide"><table class="results">'
-    yield f"<caption>{escape(results.title)}</caption><thead><tr><th scope=col>Method</th>"
+    # Not a caption of the table: a wide table is pushed aside on a narrow screen, its title not.
+    yield f'<p class="caption" id="results-title">{escape(results.title)}</p>'
+    yield '<div class="wide"><table class="results" aria-labelledby="results-title">'
+    yield "<thead><tr><th scope=col>Method</th>"
     for column in results.columns:
         unit = f" <span>{escape(column.unit)}</span>" if column.unit else ""
         hint = f"<small>{escape(column.hint)}</small>" if column.hint else "<small>&nbsp;</small>"
@@ -30,8 +32,8 @@ def table_html(results: Results, judged: str | None) -> Iterator[str]:
     winners = {c.key: best(results, c) for c in results.columns}
     for row in results.rows:
         yield f'<tr class="{row.kind}{" judged" if row.method == judged else ""}">'
-        kind = _KIND_NAMES[row.kind]
-        tag = f" <em>{kind}</em>" if kind and kind != row.method else ""
+        kind = tag_of(row)
+        tag = f" <em>{kind}</em>" if kind else ""
         yield f"<th scope=row>{escape(row.method)}{tag}</th>"
         for column in results.columns:
             text = format_value(column, row.values.get(column.key))
@@ -63,7 +65,13 @@ def _figures(columns: Sequence[Column], row: Row, at: int) -> str:
 
 def kinds(results: Results | None) -> dict[str, str]:
     """From method to what it is, for the tag beside its name."""
-    return {} if results is None else {r.method: _KIND_NAMES[r.kind] for r in results.rows}
+    return {} if results is None else {r.method: tag_of(r) for r in results.rows}
+
+
+def tag_of(row: Row) -> str:
+    """What a row is, "" where its name says so itself."""
+    kind = _KIND_NAMES[row.kind]
+    return "" if kind in row.method.lower() else kind
 
 
 def history_html(rows: Sequence[writers.Row]) -> str:

@@ -183,12 +183,25 @@ def test_names_cannot_become_markup(tmp_path):
     assert all(a["src"].startswith("data:") and "onerror" not in a for a in page.all("img"))
     assert len(page.all("script")) == 4
     for start, tag in (
-        ("title", "caption"), ("run", "h1"), ("run", "title"), ("case", "h3"), ("said", "p"),
+        ("title", "p"), ("run", "h1"), ("run", "title"), ("case", "h3"), ("said", "p"),
         ("net", "strong"), ("note", "p"), ("P", "th"), ("value", "dd"), ("medjax", "code"),
         ("loss", "svg"),
     ):  # fmt: skip
         assert f"{start} {evil}" in page.text(tag)
     assert any(a.get("data-name") == f"net {evil}" for a in page.all("figure"))
+
+
+def test_a_name_that_says_what_it_is_gets_no_tag(tmp_path):
+    columns = (Column("psnr", "PSNR", "dB", "high", 1),)
+    rows = (
+        Row("scan (reference)", {"psnr": None}, "reference"),
+        Row("clean", {"psnr": None}, "reference"),
+        Row("U-Net", {"psnr": 1.0}, "network"),
+        Row("median 3", {"psnr": 1.0}),
+    )
+    _, page = write(tmp_path, results=Results("t", "", columns, rows))
+    # The tags are what stands in <em>.
+    assert page.texts["em"] == ["reference", "network"]
 
 
 def test_it_says_what_it_is_not_for(tmp_path):
