@@ -1,13 +1,18 @@
 """Whether a scan is one that a network can restore, and what its user must be told about it."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from medjax.errors import UserError
 from medjax.io import full_scale
-from medjax.io.folder import with_modality
+from medjax.io.common import extension
+from medjax.io.dicom import FORMAT as DICOM
+from medjax.io.folder import DICOM_EXTENSIONS, with_modality
+from medjax.io.picture import EXTENSIONS as PICTURES
 from medjax.io.picture import FORMAT as PICTURE
+from medjax.io.picture import TIFF
 from medjax.placing import Placement
 from medjax.scan import Scan
 from medjax.seen import Seen
@@ -114,6 +119,32 @@ def check(scan: Scan, task: Task, seen: Seen) -> None:
         raise UserError(
             f"{source}: has values up to {inside.max():g} where this network takes {white:g} for "
             "white; scale them, or give a PNG or TIFF picture"
+        )
+
+
+def check_target(target: Path, scan: Scan, window: tuple[float, float] | None) -> None:
+    """Raises UserError where the output's kind of file cannot hold the result.
+
+    Asked before the restoration, which may take long; `write_scan` has the last word.
+    """
+    kind = extension(target)
+    own = scan.header.get("format")
+    if kind in DICOM_EXTENSIONS and own != DICOM:
+        raise UserError(
+            f"{target}: only scans read from DICOM can be written as DICOM; write .nii.gz instead"
+        )
+    if kind not in PICTURES or kind in TIFF:
+        return
+    if scan.axes != "yx":
+        raise UserError(
+            f"{target}: one picture cannot hold {WORDS[min(scan.array.ndim, 4)]}; "
+            "write .nii.gz or .tif instead"
+        )
+    if own != PICTURE and window is None:
+        example = "-160 240" if scan.unit == "HU" else "0 1000"
+        raise UserError(
+            f"{target}: a picture needs to know which values are black and white; say --window LOW "
+            f"HIGH (e.g. {example}), or write .nii.gz instead"
         )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from medjax import accept
 from medjax.errors import UserError
-from medjax.io import read_scan, write_scan
+from medjax.io import full_scale, read_scan, write_scan
 from medjax.io.common import extension
 from medjax.io.dicom import FORMAT as DICOM
 from medjax.io.folder import READERS
@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 Image = Float32[np.ndarray, "*space"]
 Restore = Callable[[Image], Image]
 Progress = Callable[[int, int], None]
+# Of a picture's disagreement: a few greys of 255, which nobody could see.
+BRIGHTER = 8
 
 
 def restore_file(
@@ -101,7 +103,7 @@ def disagreement_file(
       draw: `draw(seed)` restores at random, each seed otherwise.
       count: of restorations, two or more.
       task, source, target, description, modality, window, seen, progress: as in `restore_file`;
-        of a picture, black is no disagreement and white is one of the whole window.
+        of a picture, black is no disagreement and white is an eighth of its range (`BRIGHTER`).
 
     Returns:
       The files written.
@@ -120,6 +122,9 @@ def disagreement_file(
     found = restore_array(spread, task, scan, progress, opened.place, change=False)
     if scan.valid is not None:
         found = np.where(scan.valid, found, np.float32(0))
+    if full_scale(scan) is not None:
+        _log.info("%s: white is a disagreement of 1/%d of black to white", target, BRIGHTER)
+        found = BRIGHTER * found
     if greys is not None:
         found = to_grey(scan, found + greys[0], greys)
     result = _as_read(scan.replace(array=found), opened.colour, target)
@@ -162,6 +167,7 @@ def _open(
     if greys is not None:
         scan = from_grey(scan, greys, scan.modality, task.unit)
     accept.check(scan, task, seen)
+    accept.check_target(target, scan, window)
     place = None
     if seen.directions and task.dims == 3:
         spacing = tuple(low for low, _ in seen.spacing)

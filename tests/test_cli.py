@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from medjax import cli
+from medjax import cli, experiment
 
 TINY = """
 import dataclasses
@@ -212,6 +212,21 @@ def test_training_on_ones_own_scans(
         (["train", "quickstart", "--schedule.steps", "many"], "--schedule.steps"),
         (["train", "quickstart", "--setting", "huge"], "cpu, full"),
         (["train", "quickstart", "--data", "ct_sample"], "did you mean ct_samples"),
+        (["train", "quickstart", "--schedule.steps", "0"], "--schedule.steps 0: must be 1"),
+        (["train", "quickstart", "--data.batch", "-1"], "--data.batch -1: must be 1"),
+        (["train", "quickstart", "--data.patch", "64", "0"], "--data.patch 64 0: must be 1"),
+        (["train", "quickstart", "--keep.save-every", "0"], "--keep.save-every 0: must be 1"),
+        (["train", "quickstart", "--network.width", "0"], "network: UNetConfig.width must be"),
+        (["train", "quickstart", "--schedule.warmup", "9", "--schedule.steps", "9"], "warmup"),
+        (["train", "quickstart", "--run", "file"], "file: is a file"),
+        (["sweep", "quickstart", "--grid", "schedule.steps=4,0"], "--schedule.steps 0: must be 1"),
+        (["evaluate"], "RUN;"),
+        (["evalute", "runs/x"], "did you mean medjax evaluate"),
+        (["data", "lst"], "did you mean medjax data list"),
+        (["restore", "nowhere"], "INPUT OUTPUT;"),
+        (["restore", "runs/x", "file", "file"], "file: exists already"),
+        (["restore", "runs/x", "file", "file/out.dcm"], "is no folder"),
+        (["restore", "runs/x", "file", "out.dcm", "--draws", "1"], "2 restorations or more"),
         (["evaluate", "nowhere"], "no run folder"),
         (["data", "prepare", "nowhere", "--name", "x"], "nowhere"),
         (["restore", "nowhere", "a.dcm", "b.dcm"], "a.dcm"),
@@ -226,6 +241,7 @@ def test_bad_arguments_end_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDJAX_HOME", str(tmp_path / "home"))
+    (tmp_path / "file").write_text("")
     assert expected in refused(capsys, *args)
     assert not (tmp_path / "runs").exists()
 
@@ -251,6 +267,25 @@ def test_bad_scans_end_in_one_line_and_leave_nothing(
     line = refused(capsys, "restore", str(trained), str(bad), str(target), "--modality", "CT")
     assert name in line
     assert not target.exists()
+
+
+def test_what_the_system_refuses_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "home").write_text("a file where a folder must be")
+    monkeypatch.setenv("MEDJAX_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    line = refused(capsys, "train", "quickstart", "--schedule.steps", "1")
+    assert "home" in line and "check the path" in line
+
+
+def test_the_list_says_what_the_experiments_say(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 79
+    said = " ".join(" ".join(lines).split())
+    for name, path in experiment.published().items():
+        assert f"{name} {experiment.load(path, 'full').summary}" in said
 
 
 def test_help_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:

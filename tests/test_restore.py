@@ -65,7 +65,8 @@ def test_a_pictures_map_is_a_picture(tmp_path: Path) -> None:
         description="d",
     )
     grey = np.asarray(Image.open(tmp_path / "out.png"))
-    np.testing.assert_allclose(grey, 2 * 10 * np.sqrt(2), atol=1)
+    # Eight times brighter, to be seen.
+    np.testing.assert_allclose(grey, 8 * 2 * 10 * np.sqrt(2), atol=1)
 
 
 class Photographs(Task):
@@ -269,3 +270,25 @@ def test_a_volume_that_does_not_say_how_it_lies_is_warned_about(tmp_path, caplog
     np.savez(tmp_path / "in.npz", image=values, spacing=np.array([2.0, 2.0, 2.0]))
     restored(Volumes(), tmp_path / "in.npz", tmp_path / "out.npz", seen=HEADS)
     assert "does not say how it lies in space" in caplog.text and "SAR" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        ("slice.npz", "out.png", "--window"),
+        ("volume.npz", "out.png", "one picture cannot hold a volume"),
+        ("slice.npz", "out.dcm", "only scans read from DICOM"),
+        ("slice.npz", "out.xyz", "unknown kind of file"),
+    ],
+)
+def test_an_output_that_cannot_hold_the_result_is_refused(
+    tmp_path, source: str, target: str, said: str
+) -> None:
+    image = np.random.default_rng(0).normal(0, 50, (3, 8, 8))
+    np.savez(tmp_path / "volume.npz", image=image, modality="CT", unit="HU")
+    np.savez(tmp_path / "slice.npz", image=image[0], modality="CT", unit="HU")
+    with pytest.raises(UserError, match=said):
+        restored(Slices(), tmp_path / source, tmp_path / target)
+    assert {path.name for path in tmp_path.iterdir()} == {"volume.npz", "slice.npz"}
+    restored(Slices(), tmp_path / "slice.npz", tmp_path / "out.png", window=(-160, 240))
+    assert np.asarray(Image.open(tmp_path / "out.png")).shape == (8, 8)

@@ -5,6 +5,9 @@ import dataclasses
 import io
 import os
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,22 +32,36 @@ def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = Non
     Raises:
       UserError: the arguments do not fit; the nearest option is offered.
     """
-    shown = io.StringIO()
+    shown, help_text = io.StringIO(), io.StringIO()
     options: dict[str, Any] = {} if default is None else {"default": default}
     try:
-        with contextlib.redirect_stderr(shown):
+        with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(help_text):
             return tyro.cli(
                 kind, args=list(args), prog=prog, config=(tyro.conf.AvoidSubcommands,), **options
             )
     except SystemExit as stop:
         if not stop.code:
+            sys.stdout.write(_wrapped(help_text.getvalue()))
             raise
     raise UserError(f"{_one_line(shown.getvalue(), kind)}; {prog} --help lists all options")
 
 
+def _wrapped(text: str) -> str:
+    """tyro breaks the lines of its boxes, but not those of the description above them."""
+    width = shutil.get_terminal_size().columns
+    lines = (
+        line if len(line) <= width or line.startswith("│") else textwrap.fill(line, width)
+        for line in text.splitlines()
+    )
+    return "\n".join(lines) + "\n"
+
+
 def _one_line(boxed: str, kind: type[Any]) -> str:
     lines = [re.sub(r"[│╭╮╰╯]", " ", line).strip() for line in boxed.splitlines()]
-    lines = [line for line in lines if line and not re.fullmatch(r"[─ ].*─|─+", line)]
+    lines = [line for line in lines if line and not re.fullmatch(r"[─ ].*─|─+|-+", line)]
+    # tyro's headings, and the name that a command gives the experiment inside.
+    heads = ("Value error", "Missing argument")
+    lines = [re.sub(r"^Error parsing (what\.)?", "", line) for line in lines if line not in heads]
     said: list[str] = []
     for line in lines:
         if line.startswith(("Perhaps you meant", "Argument helptext", "For full helptext")):
@@ -80,13 +97,21 @@ def writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar with the estimated end on standard error."""
-    with Progress(
+    """A progress bar with the estimated end on standard error, from the first news on."""
+    bar = Progress(
         TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-    ) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
+    )
+    task = bar.add_task(what, total=None)
+
+    def show(done: int, of: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=of)
+
+    try:
+        yield show
+    finally:
+        bar.stop()

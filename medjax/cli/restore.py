@@ -37,7 +37,8 @@ class Restore:
       setting: cpu or full, of that file.
       draws: where the method can restore at random (a conditional VAE), also writes the standard
         deviation of so many restorations beside the output, as NAME-disagreement: where the scan
-        does not say what is there. 0 writes none.
+        does not say what is there. Of pictures, white is an eighth of black to white. 0 writes
+        none.
       window: the values that a picture's black and white stand for, e.g. -160 240 (HU): of the
         input if that is a picture, else of the output.
     """

@@ -22,8 +22,9 @@ def run(args: Sequence[str]) -> int:
             "with its unit and default: medjax train EXPERIMENT --help\n"
         )
         return 0
-    from medjax import experiment, seen
+    from medjax import build, experiment, seen
     from medjax import run as runs
+    from medjax.sweep.space import check_counts
 
     path = experiment.find(args[0])
     setting = setting_of(args[1:])
@@ -46,7 +47,14 @@ def run(args: Sequence[str]) -> int:
     default = Train(experiment.load(path, setting), setting=setting)
     chosen = parse(Train, args[1:], f"medjax train {args[0]}", default)
     folder = chosen.run or Path("runs") / chosen.what.name
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; --run names a folder")
     writable(folder)
+    check_counts(chosen.what)
+    try:
+        build.method_of(chosen.what)
+    except ValueError as error:
+        raise UserError(f"{error}; medjax train {args[0]} --help shows every field") from error
     result = runs.train(chosen.what, folder)
     seen.keep(folder, chosen.what.data.name)
     if result.interrupted:

@@ -141,6 +141,7 @@ def check(plan: Plan) -> None:
     tried += [{**tried[0], r.field: r.high} for r in plan.ranges]
     for settings in tried:
         experiment = plan.experiment(settings)
+        space.check_counts(experiment)
         try:
             build.method_of(experiment)
         except ValueError as error:

@@ -10,6 +10,18 @@ from typing import Any
 
 from medjax.errors import UserError
 
+# Fields that count something, so that less than 1 of it makes no run.
+COUNTS = (
+    "schedule.steps",
+    "data.batch",
+    "data.patch",
+    "tiling.size",
+    "tiling.batch",
+    "keep.save_every",
+    "keep.log_every",
+    "keep.checkpoints",
+)
+
 Settings = Mapping[str, str | float | int]
 """A trial's value of each varied field: a grid's as typed, a range's as a number."""
 
@@ -68,6 +80,17 @@ def leaves(experiment: Any, prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + field.name] = value
     return found
+
+
+def check_counts(experiment: Any) -> None:
+    """Raises UserError where a number that counts something is below 1."""
+    held = leaves(experiment)
+    for name in COUNTS:
+        value = held[name]
+        numbers = value if isinstance(value, tuple) else (value,)
+        if min(numbers) < 1:
+            said = " ".join(map(str, numbers))
+            raise UserError(f"--{name.replace('_', '-')} {said}: must be 1 or more")
 
 
 def known_field(experiment: Any, name: str) -> str:
