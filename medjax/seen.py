@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from medjax.data import catalog, local_mri
 from medjax.data.builder import open_splits, versions
@@ -38,6 +39,20 @@ class Seen:
     modality: str = ""
     spacing: tuple[tuple[float, float], ...] = ()
     directions: str = ""
+
+    @property
+    def affine(self) -> Float32[np.ndarray, "4 4"] | None:
+        """The directions as `Scan.affine` has them, 1 mm a sample; None where they are not known.
+
+        Enough to show a volume the right way up.
+        """
+        if len(self.directions) != 3:
+            return None
+        affine = np.eye(4, dtype=np.float32)
+        ends = ("LR", "PA", "IS")
+        for axis, to in enumerate(self.directions):
+            affine[:3, axis] = [pair.find(to) * 2 - 1 if to in pair else 0 for pair in ends]
+        return affine
 
 
 NOTHING = Seen()

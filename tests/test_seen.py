@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -92,3 +93,11 @@ def test_volumes_of_mri_t1_rise_to_the_directions_that_are_recorded() -> None:
     directions = seen.TURNED[local_mri.INFO.source]
     assert directions == "SAR"
     assert top[0] > middle[0] and front[1] > right[1] and right[2] > front[2]
+
+
+@pytest.mark.parametrize("codes", ["SAR", "LPS", "IRA"])
+def test_directions_as_an_affine(codes: str) -> None:
+    affine = Seen("MR", (), codes).affine
+    assert affine is not None
+    assert "".join(nib.aff2axcodes(affine)) == codes
+    assert Seen("MR").affine is None

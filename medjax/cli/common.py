@@ -60,7 +60,7 @@ def _one_line(boxed: str, kind: type[Any]) -> str:
     lines = [re.sub(r"[│╭╮╰╯]", " ", line).strip() for line in boxed.splitlines()]
     lines = [line for line in lines if line and not re.fullmatch(r"[─ ].*─|─+|-+", line)]
     # tyro's headings, and the name that a command gives the experiment inside.
-    heads = ("Value error", "Missing argument")
+    heads = ("Value error", "Missing argument", "Required options")
     lines = [re.sub(r"^Error parsing (what\.)?", "", line) for line in lines if line not in heads]
     said: list[str] = []
     for line in lines:
@@ -68,17 +68,18 @@ def _one_line(boxed: str, kind: type[Any]) -> str:
             break
         said.append(line)
     if said and said[0].startswith("Missing from "):
-        return f"{said[0].partition(':')[0]}: {_missing(' '.join(said[1:]), kind)}"
+        command = said[0].removeprefix("Missing from medjax ").partition(":")[0]
+        return f"{command} needs {_needed(kind, ' '.join(said[1:]))}"
     near = next((n for n in lines[len(said) + 1 :] if n.startswith("--")), None)
     offered = f"; did you mean {near.split(',')[0]}?" if near and "Perhaps" in boxed else ""
     return " ".join(said).rstrip(".") + offered
 
 
-def _missing(listed: str, kind: type[Any]) -> str:
-    """The arguments that must be given, without what they mean."""
+def _needed(kind: type[Any], listed: str) -> str:
+    """Those of tyro's listed arguments that must be given, without what they mean."""
     needed = [f for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
-    names = (f.name.upper() if "Positional" in str(f.type) else f"--{f.name}" for f in needed)
-    return " ".join(names) or listed
+    names = [f.name.upper() if "Positional" in str(f.type) else f"--{f.name}" for f in needed]
+    return " ".join(name for name in names if name in listed.split()) or listed
 
 
 def writable(path: Path) -> None:
