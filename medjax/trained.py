@@ -75,13 +75,14 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
         return task.decode(folded.reshape(*image.shape[:-1], folded.shape[-1]))
 
     @jax.jit
-    def restore_tiles(state: Any, tiles: PyTree) -> Array:
-        def once(tiles: PyTree) -> Array:
+    def restore_tiles(state: Any, tiles: Any) -> Array:
+        def once(tiles: Any) -> Array:
             return decode(method.restore(state, encode(tiles)), tiles)
 
         # A mirror image has no projections yet; one that comes with them is restored once.
-        mirrored = experiment.tiling.ensemble and not isinstance(tiles, Mapping)
-        return ensemble(once, tiles) if mirrored else once(tiles)
+        if isinstance(tiles, Mapping) or not experiment.tiling.ensemble:
+            return once(tiles)
+        return ensemble(once, tiles)
 
     @jax.jit
     def draw_tiles(state: Any, tiles: PyTree, key: Array) -> Array:

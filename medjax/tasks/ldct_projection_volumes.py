@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from medjax.errors import UserError
 from medjax.methods.base import Pair
 from medjax.tasks.base import Case, Record
-from medjax.tasks.ldct_projections import LowDoseProjections
+from medjax.tasks.ldct_projections import LowDoseProjections, in_both
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +106,7 @@ class LowDoseProjectionVolumes(LowDoseProjections):
         clean = self._scale(scan.full[..., :1])
         if not self.dual:
             return Pair(self._with_level(scan.low), clean)
-        target = self._project(scan.full)
-        return Pair(self._projected(scan.low), {"image": clean, "sinogram": target})
+        return in_both(self._projected(scan.low), clean, self._project(scan.full))
 
     def _order(self) -> tuple[int, ...]:
         """Of the slices from the lowest to the highest: the middle, then the others."""

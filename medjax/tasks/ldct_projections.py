@@ -151,7 +151,7 @@ class LowDoseProjections(LowDoseCT):
             return Pair(self._with_level(scan.low), clean)
         gain = self._gain(raw["slice_mm"])
         given = self._given(scan.low, scan.sinogram * gain, level * gain)
-        return Pair(given, {"image": clean, "sinogram": scan.clean_sinogram * gain})
+        return in_both(given, clean, scan.clean_sinogram * gain)
 
     def _patches(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
         """Patches with the noise of a reconstruction, projected as if they were whole slices."""
@@ -159,7 +159,7 @@ class LowDoseProjections(LowDoseCT):
         if not self.dual:
             return pair
         target = self._project(self.decode(pair.clean))
-        return Pair(pair.degraded, {"image": pair.clean, "sinogram": target})
+        return in_both(pair.degraded, pair.clean, target)
 
     def _projected(self, image: Float[Array, "batch y x slices"]) -> dict[str, Array]:
         """An image that comes alone, with the projections that it would have."""
@@ -232,6 +232,12 @@ class LowDoseProjections(LowDoseCT):
                 f"the virtual scanner takes images of {size} x {size}, not {found}: set "
                 f"data.patch and tiling.size to {size}, or task.geometry and network.geometry"
             )
+
+
+def in_both(given: Any, image: Array, sinogram: Array) -> Pair:
+    """The training pair of a network that restores in both domains."""
+    clean: Any = {"image": image, "sinogram": sinogram}
+    return Pair(given, clean)
 
 
 @functools.lru_cache
