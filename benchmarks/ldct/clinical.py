@@ -56,8 +56,9 @@ class Measured(NamedTuple):
     """What the probes tell about one method at one dose.
 
     Attributes:
-      noise: spectrum of what differs between two realisations of the same slice; None where no
-        region fits into the body or there is one repeat only.
+      noise: normalised spectrum (mm², its integral is about 1) of what differs between two
+        realisations of the same slice; None where no region fits into the body or there is one
+        repeat only.
       low: sharpness at low contrast; None where no slice had room for the rod.
       high: sharpness at high contrast, likewise.
       lesions: detectability of the faint lesions.
@@ -171,14 +172,22 @@ def columns(measured: Measured, full: Measured) -> dict[str, float]:
 
 
 def _noise(probes: Sequence[Probe], plain: np.ndarray) -> NoiseSpectrum | None:
-    """From neighbouring repeats of the same slice, 0 and 1, 2 and 3, …"""
+    """From neighbouring repeats of the same slice: 0 and 1, 2 and 3, and so on.
+
+    Each region is divided by its own standard deviation, or the streaks behind the shoulders would
+    drown all others.
+    """
     regions = [
         regions_of_interest(difference_noise(one, other), probe.body, NOISE_REGION)
         for probe, following, one, other in zip(probes, probes[1:], plain, plain[1:], strict=False)
         if probe.repeat % 2 == 0 and following.repeat == probe.repeat + 1
     ]
     found = np.concatenate(regions) if regions else np.zeros((0, 1, 1))
-    return noise_power_spectrum(found, probes[0].spacing) if len(found) else None
+    deviation = found.std(axis=(1, 2), keepdims=True)
+    noisy = deviation.ravel() > 0
+    if not noisy.any():
+        return None
+    return noise_power_spectrum(found[noisy] / deviation[noisy], probes[0].spacing)
 
 
 def _sharpness(
