@@ -143,24 +143,40 @@ def detectability(
       ValueError: sizes differ, or there are no more than channels + 3 regions in all; at least
         ten times as many as channels are sensible.
     """
-    v1, v0 = (_outputs(regions, channels) for regions in (present, absent))
+    v1, v0 = (channel_outputs(regions, channels) for regions in (present, absent))
     (n1, p), n0 = v1.shape, len(v0)
-    freedom = n1 + n0 - 2
-    if min(n1, n0) < 2 or freedom - p - 1 <= 0:
-        raise ValueError(f"{n1} and {n0} regions are too few for {p} channels")
-    scatter = (n1 - 1) * np.cov(v1.T) + (n0 - 1) * np.cov(v0.T)
-    pooled = np.reshape(scatter, (p, p)) / freedom
-    difference = v1.mean(axis=0) - v0.mean(axis=0)
-    try:
-        plugin = float(difference @ linalg.solve(pooled, difference, assume_a="pos"))
-    except linalg.LinAlgError:
-        raise ValueError("the channels' outputs are linearly dependent or without noise") from None
-    spread = 1 / n1 + 1 / n0
-    squared = (freedom - p - 1) / freedom * plugin - p * spread
+    plugin, squared = squared_distance(v1, v0)
+    spread, freedom = 1 / n1 + 1 / n0, n1 + n0 - 2
     statistic = (freedom - p + 1) / (freedom * p) * plugin / spread
     ends = _noncentrality(statistic, p, freedom - p + 1, level)
     low, high = (float(np.sqrt(end * spread)) for end in ends)
     return Detectability(float(np.sqrt(max(squared, 0.0))), low, high, n1, n0)
+
+
+def channel_outputs(regions: Regions, channels: Channels) -> Float[np.ndarray, "region channel"]:
+    """What each channel answers to each region, HU; ValueError where their sizes differ."""
+    regions = np.asarray(regions, np.float64)
+    if regions.ndim != 3 or regions.shape[1:] != channels.shape[1:]:
+        raise ValueError(f"regions {regions.shape} and channels {channels.shape} differ in size")
+    return regions.reshape(len(regions), -1) @ channels.reshape(len(channels), -1).T
+
+
+def squared_distance(
+    present: Float[np.ndarray, "region channel"], absent: Float[np.ndarray, "region channel"]
+) -> tuple[float, float]:
+    """Plug-in and unbiased estimate of d'², of channel outputs; errors as `detectability`."""
+    (n1, p), n0 = present.shape, len(absent)
+    freedom = n1 + n0 - 2
+    if min(n1, n0) < 2 or freedom - p - 1 <= 0:
+        raise ValueError(f"{n1} and {n0} regions are too few for {p} channels")
+    scatter = (n1 - 1) * np.cov(present.T) + (n0 - 1) * np.cov(absent.T)
+    pooled = np.reshape(scatter, (p, p)) / freedom
+    difference = present.mean(axis=0) - absent.mean(axis=0)
+    try:
+        plugin = float(difference @ linalg.solve(pooled, difference, assume_a="pos"))
+    except linalg.LinAlgError:
+        raise ValueError("the channels' outputs are linearly dependent or without noise") from None
+    return plugin, (freedom - p - 1) / freedom * plugin - p * (1 / n1 + 1 / n0)
 
 
 def known_detectability(
@@ -187,13 +203,6 @@ def two_alternative_accuracy(dprime: float) -> float:
 
 def _unit(channels: Channels) -> Channels:
     return channels / np.linalg.norm(channels, axis=(1, 2), keepdims=True)
-
-
-def _outputs(regions: Regions, channels: Channels) -> Float[np.ndarray, "region channel"]:
-    regions = np.asarray(regions, np.float64)
-    if regions.ndim != 3 or regions.shape[1:] != channels.shape[1:]:
-        raise ValueError(f"regions {regions.shape} and channels {channels.shape} differ in size")
-    return regions.reshape(len(regions), -1) @ channels.reshape(len(channels), -1).T
 
 
 def _noncentrality(
