@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float32, PyTree
 
 from medjax.build import fold, method_of
+from medjax.errors import UserError
 from medjax.evaluate import ensemble, restore_tiled
 from medjax.experiment import Experiment, read
 from medjax.methods.base import Pair
@@ -49,7 +50,9 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
     Raises:
       UserError: the folder is no run, or has no checkpoint that verifies.
     """
-    experiment = experiment or read(folder / EXPERIMENT)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file and no run folder; give one that train made")
+    experiment = experiment or _described(folder / EXPERIMENT)
     task, method = experiment.task, method_of(experiment)
     blank = jnp.zeros((1, *each_axis(experiment.data.patch, task.dims), 1))
 
@@ -110,6 +113,15 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
         found.state,
         _seen(folder),
     )
+
+
+def _described(path: Path) -> Experiment:
+    try:
+        return read(path)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: a value in it is not one that train writes ({error}); restore it from a copy"
+        ) from error
 
 
 def _seen(folder: Path) -> Seen:

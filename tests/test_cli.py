@@ -227,6 +227,11 @@ def test_training_on_ones_own_scans(
         (["restore", "runs/x", "file", "file"], "file: exists already"),
         (["restore", "runs/x", "file", "file/out.dcm"], "is no folder"),
         (["restore", "runs/x", "file", "out.dcm", "--draws", "1"], "2 restorations or more"),
+        (["restore", "runs/x", "file", "o.dcm", "--window", "1"], "--window 1: expected LOW HIGH"),
+        (["weights", "fetch", "vgg16", "--layout", "x"], "medjax: invalid choice 'x'"),
+        (["sweep", "quickstart", "--grid", "seed=1,2", "--run", "file"], "file: is a file"),
+        (["evaluate", "file"], "file: is a file and no run folder"),
+        (["evaluate", "bent"], "bent/experiment.json: a value in it"),
         (["evaluate", "nowhere"], "no run folder"),
         (["data", "prepare", "nowhere", "--name", "x"], "nowhere"),
         (["restore", "nowhere", "a.dcm", "b.dcm"], "a.dcm"),
@@ -242,6 +247,9 @@ def test_bad_arguments_end_in_one_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDJAX_HOME", str(tmp_path / "home"))
     (tmp_path / "file").write_text("")
+    (tmp_path / "bent").mkdir()
+    wrong = {"kind": "medjax.experiment:Schedule", "steps": 1, "accumulate": "many"}
+    (tmp_path / "bent" / "experiment.json").write_text(json.dumps({"experiment": wrong}))
     assert expected in refused(capsys, *args)
     assert not (tmp_path / "runs").exists()
 

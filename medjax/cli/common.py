@@ -60,7 +60,7 @@ def _one_line(boxed: str, kind: type[Any]) -> str:
     lines = [re.sub(r"[│╭╮╰╯]", " ", line).strip() for line in boxed.splitlines()]
     lines = [line for line in lines if line and not re.fullmatch(r"[─ ].*─|─+|-+", line)]
     # tyro's headings, and the name that a command gives the experiment inside.
-    heads = ("Value error", "Missing argument", "Required options")
+    heads = ("Value error", "Missing argument", "Required options", "Invalid choice")
     lines = [re.sub(r"^Error parsing (what\.)?", "", line) for line in lines if line not in heads]
     said: list[str] = []
     for line in lines:
@@ -70,9 +70,19 @@ def _one_line(boxed: str, kind: type[Any]) -> str:
     if said and said[0].startswith("Missing from "):
         command = said[0].removeprefix("Missing from medjax ").partition(":")[0]
         return f"{command} needs {_needed(kind, ' '.join(said[1:]))}"
+    if unfit := re.match(r"(--\S+): no type matching .* from \[(.*?)\]", " ".join(said)):
+        form = {f"--{f.name}".replace("_", "-"): _form(f.type) for f in dataclasses.fields(kind)}
+        given = unfit[2].replace("'", "").replace(",", "")
+        return f"{unfit[1]} {given}: expected {form.get(unfit[1]) or 'another value'}"
     near = next((n for n in lines[len(said) + 1 :] if n.startswith("--")), None)
     offered = f"; did you mean {near.split(',')[0]}?" if near and "Perhaps" in boxed else ""
     return " ".join(said).rstrip(".") + offered
+
+
+def _form(annotation: Any) -> str:
+    """What a user is to type, where an option says it itself."""
+    told = (getattr(part, "metavar", None) for part in getattr(annotation, "__metadata__", ()))
+    return next((text for text in told if text), "")
 
 
 def _needed(kind: type[Any], listed: str) -> str:
@@ -96,6 +106,13 @@ def writable(path: Path) -> None:
         raise UserError(f"{path}: nothing may be written in {there}; name another output")
 
 
+def run_folder(path: Path) -> None:
+    """Raises UserError where a run or sweep cannot live in a folder of this name."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file; --run names a folder")
+    writable(path)
+
+
 @contextlib.contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar with the estimated end on standard error, from the first news on."""
@@ -115,4 +132,6 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     try:
         yield show
     finally:
-        bar.stop()
+        # To stop one that never started prints an empty line.
+        if bar.live.is_started:
+            bar.stop()

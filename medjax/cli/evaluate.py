@@ -45,8 +45,8 @@ def judge(folder: Path, experiment: "Experiment | None" = None) -> int:
     from medjax.report.table import to_rich
     from medjax.report.verdict import verdict
 
-    sys.stderr.write("evaluating on the held-out scans\n")
     trained = run.open_run(folder, experiment)
+    sys.stderr.write("evaluating on the held-out scans\n")
     results = run.evaluate(folder, trained)
     Console(width=None if sys.stdout.isatty() else 140).print(to_rich(results))
     sys.stdout.write(f"{verdict(results, trained.experiment.method.label)}\n")

@@ -17,7 +17,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from medjax.cli.common import parse
+from medjax.cli.common import parse, run_folder
 from medjax.cli.train import setting_of
 from medjax.errors import UserError
 
@@ -66,6 +66,7 @@ def run(args: Sequence[str]) -> int:
     from medjax.train.interrupt import exclusive
 
     what, folder, workers = _plan(args)
+    run_folder(folder)
     plan.check(what)
     with exclusive(folder):
         plan.keep(what, folder)
@@ -147,7 +148,7 @@ def _plan(args: Sequence[str]) -> "tuple[Plan, Path, int]":
 
 def _check(what: "Plan", trials: int | None, workers: int) -> None:
     if not what.fields:
-        raise UserError("medjax sweep: say what to vary: --grid FIELD=V1,V2,... or --range ...")
+        raise UserError("sweep: say what to vary: --grid FIELD=V1,V2,... or --range ...")
     if len(set(what.fields)) < len(what.fields):
         twice = next(f for f in what.fields if what.fields.count(f) > 1)
         raise UserError(f"{twice}: is varied twice; name it once")

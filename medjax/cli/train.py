@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from medjax.cli.common import parse, writable
+from medjax.cli.common import parse, run_folder
 from medjax.cli.evaluate import judge
 from medjax.errors import UserError
 
@@ -47,9 +47,7 @@ def run(args: Sequence[str]) -> int:
     default = Train(experiment.load(path, setting), setting=setting)
     chosen = parse(Train, args[1:], f"medjax train {args[0]}", default)
     folder = chosen.run or Path("runs") / chosen.what.name
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; --run names a folder")
-    writable(folder)
+    run_folder(folder)
     check_counts(chosen.what)
     try:
         build.method_of(chosen.what)

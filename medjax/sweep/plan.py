@@ -154,8 +154,9 @@ def _check_data(plan: Plan, name: str) -> None:
     dataset = catalog.load(name)
     if not len(dataset.splits.get(plan.split, ())):
         raise UserError(
-            f"dataset {name}: has no {plan.split!r} scans to choose settings on; hold some back: "
-            f"medjax data prepare FOLDER --name {name} --valid 0.1"
+            f"dataset {name}: has no {plan.split!r} scans to choose settings on, only "
+            f"{', '.join(dataset.splits)}; hold some back: medjax data prepare FOLDER "
+            "--name OWN --valid 0.1"
         )
     plan.base.task.check(dataset.split(plan.split)[0])
 
