@@ -21,7 +21,7 @@ full = Experiment(
     name="ldct_ddanet_image",
     summary="DDANet's image network alone, widened to its parameters",
     task=LowDoseProjections(train_dose=(0.05, 0.6), geometry=SCANNER, dual=False),
-    network=AttentionNetConfig(width=48, depth=3, blocks=2),
+    network=AttentionNetConfig(width=58, depth=3, blocks=2, max_width=210),
     method=Regression(),
     loss=WindowedL1(),
     data=Data(name="ct_samples", patch=512, batch=4),

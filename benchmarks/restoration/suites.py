@@ -72,6 +72,22 @@ SUITES: Mapping[str, Suite] = {
         ),
         filters=("BM3D",),
     ),
+    "ddanet": Suite(
+        entries=(
+            Entry("DDANet", "ldct_ddanet"),
+            Entry("image-only twin", "ldct_ddanet_image"),
+        ),
+        variants={
+            "25 % dose, projections measured": {"dose": 0.25},
+            "25 % dose, image alone": {"dose": 0.25, "measured": False},
+        },
+        claims=(
+            Claim("DDANet", "image-only twin", "psnr"),
+            Claim("DDANet", "image-only twin", "ssim"),
+            Claim("DDANet", "BM3D", "psnr"),
+        ),
+        filters=("BM3D",),
+    ),
     "losses": Suite(
         entries=(
             Entry("L1", "ldct_rdae", {"loss": L1()}),

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +12,10 @@ import jax.numpy as jnp
 
 from benchmarks.restoration.suites import Entry
 from medjax import run
+from medjax.build import fold
 from medjax.experiment import Experiment, find, load
-from medjax.models.cost import multiply_adds
-from medjax.models.size import parameter_count
+from medjax.models.cost import Shape, multiply_adds
+from medjax.models.size import parameters
 from medjax.tasks.base import each_axis
 
 
@@ -55,19 +57,22 @@ def trained(entry: Entry, setting: str, seed: int, steps: int | None, runs: Path
 def _cost(experiment: Experiment, folder: Path) -> dict[str, Any]:
     task, config = experiment.task, experiment.network
     patch = each_axis(experiment.data.patch, task.dims)[task.dims - task.network_dims :]
-    channels = _channels(experiment)
-    adds = multiply_adds(config, (1, *patch, channels))
+    shape = _input_shape(experiment)
+    adds = multiply_adds(config, shape)
     pace = run.read_pace(folder) or {}
     return {
-        "parameters": parameter_count(config, dims=len(patch), channels=channels),
+        "parameters": parameters(config, shape),
         "kilo_flop_per_sample": 2 * adds / math.prod(patch) / 1e3,
         "images_per_second": pace.get("images_per_second"),
         "device": pace.get("device"),
     }
 
 
-def _channels(experiment: Experiment) -> int:
-    """Input channels of the network: the degraded image and its conditions."""
+def _input_shape(experiment: Experiment) -> Shape:
+    """Of what the network is given for one patch: the degraded image and its conditions."""
     task = experiment.task
     blank = jnp.zeros((1, *each_axis(experiment.data.patch, task.dims), 1))
-    return jax.eval_shape(task.encode, blank).shape[-1]
+    given = jax.eval_shape(lambda x: fold(task.encode(x), task.network_dims), blank)
+    if isinstance(given, Mapping):
+        return {name: (1, *leaf.shape[1:]) for name, leaf in given.items()}
+    return (1, *given.shape[1:])

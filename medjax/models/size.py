@@ -6,17 +6,21 @@ import math
 from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from medjax.models.base import NetworkConfig
+from medjax.models.cost import Shape, like
 
 Config = TypeVar("Config", bound=NetworkConfig)
 
 
 def parameter_count(config: NetworkConfig, *, dims: int = 2, channels: int = 1) -> int:
     """Learned numbers of a network for `dims` spatial dimensions and so many input channels."""
-    x = jax.ShapeDtypeStruct((1, *(1,) * dims, channels), jnp.float32)
-    variables = jax.eval_shape(config.build().init, jax.random.key(0), x)
+    return parameters(config, (1, *(1,) * dims, channels))
+
+
+def parameters(config: NetworkConfig, shape: Shape) -> int:
+    """Learned numbers of a network for inputs of that shape, or of those (`cost.Shape`)."""
+    variables = jax.eval_shape(config.build().init, jax.random.key(0), like(shape))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
 

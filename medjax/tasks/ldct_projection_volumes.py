@@ -68,11 +68,12 @@ class LowDoseProjectionVolumes(LowDoseProjections):
         degraded, reference = (
             np.stack([getattr(case, name) for case in cases]) for name in ("degraded", "reference")
         )
+        inputs = [case.network_input for case in cases]
         given = None
-        if all(case.given is not None for case in cases):
+        if isinstance(inputs[0], Mapping):
             names = ("image", "sinogram", "level")
-            given = {name: np.stack([case.given[name] for case in cases]) for name in names}
-            given["pixel_mm"] = cases[0].given["pixel_mm"]
+            given = {name: np.stack([x[name] for x in inputs]) for name in names}
+            given["pixel_mm"] = inputs[0]["pixel_mm"]
         noise = float(np.sqrt(np.mean([case.noise_std**2 for case in cases])))
         spacing = (float(record["spacing"][0]), *cases[0].spacing)
         return Case(record["case"], degraded, reference, noise, spacing, given)
