@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from medjax.models.base import NetworkConfig
+from medjax.models.base import NetworkConfig, check_lowest
 from medjax.nn.attention import AttentionGate, SqueezeExcite
 from medjax.nn.blocks import (
     ConvUnit,
@@ -44,10 +44,7 @@ class AttentionNetConfig(NetworkConfig):
     """Type in which convolutions compute; parameters and output stay float32."""
 
     def __post_init__(self) -> None:
-        lowest = {"width": 1, "depth": 0, "blocks": 1, "out_channels": 1}
-        for field, bound in lowest.items():
-            if getattr(self, field) < bound:
-                raise ValueError(f"AttentionNetConfig.{field} must be at least {bound}")
+        check_lowest(self, width=1, depth=0, blocks=1, out_channels=1)
         if self.max_width < self.width:
             raise ValueError("AttentionNetConfig.max_width must be at least width")
 
