@@ -45,7 +45,7 @@ def test_the_map_is_a_deviation_in_the_scans_own_values(tmp_path: Path) -> None:
     disagreement_file(
         draw, Shifted(), tmp_path / "in.nii.gz", tmp_path / "out.nii.gz", count=4, description="d"
     )
-    found = nib.load(tmp_path / "out.nii.gz")
+    found: Any = nib.load(tmp_path / "out.nii.gz")
     np.testing.assert_allclose(found.affine, np.diag([2.0, 2.0, 3.0, 1.0]))
     # NIfTI counts x first: the left half of [y, x] slices is the lower half of the first axis.
     spread = 2 * np.std([-1, 1, -1, 1], ddof=1)
@@ -76,7 +76,10 @@ class Photographs(Task):
     unit = ""
     background = 0.0
     colour_channel = 1
-    display = (0.0, 255.0)
+
+    @property
+    def display(self) -> tuple[float, float]:
+        return (0.0, 255.0)
 
 
 class Slices(Task):
@@ -171,7 +174,7 @@ def test_volumes_come_to_the_grid_of_training_and_back(tmp_path, caplog) -> None
 
     restored(Volumes(), tmp_path / "in.nii.gz", tmp_path / "out.nii.gz", brighter, seen=HEADS)
     assert given[0].shape == (16, 12, 10)
-    found = nib.load(tmp_path / "out.nii.gz")
+    found: Any = nib.load(tmp_path / "out.nii.gz")
     np.testing.assert_allclose(found.affine, affine)
     change = np.asarray(found.get_fdata()) - volume
     # x rises to the left, so the right of the patient comes first; 4 undoes `normalise`.
@@ -194,7 +197,8 @@ def test_a_map_of_disagreement_is_brought_back_from_the_grid(tmp_path) -> None:
         description="d",
         seen=HEADS,
     )
-    found = np.asarray(nib.load(tmp_path / "out.nii.gz").get_fdata())
+    written: Any = nib.load(tmp_path / "out.nii.gz")
+    found = np.asarray(written.get_fdata())
     np.testing.assert_allclose(found, 4 * np.sqrt(2), rtol=1e-4)
 
 
@@ -219,7 +223,7 @@ def test_marked_samples_are_turned_but_never_interpolated(tmp_path, caplog) -> N
 def test_pixels_of_a_size_that_was_never_seen_are_warned_about(
     tmp_path, caplog, mm: float | None, said: bool
 ) -> None:
-    fields = {} if mm is None else {"spacing": np.array([mm, mm])}
+    fields: dict[str, Any] = {} if mm is None else {"spacing": np.array([mm, mm])}
     image = np.random.default_rng(0).normal(0, 50, (8, 8))
     np.savez(tmp_path / "in.npz", image=image, modality="CT", unit="HU", **fields)
     with caplog.at_level(logging.WARNING):
@@ -242,7 +246,7 @@ def test_what_is_not_of_the_networks_kind_is_refused(tmp_path) -> None:
     np.savez(tmp_path / "hu.npz", image=values, modality="CT", unit="HU")
     np.savez(tmp_path / "mr.npz", image=values[..., 0], modality="MR")
     Image.fromarray(values[..., 0].astype(np.uint8)).save(tmp_path / "grey.png")
-    heads = {"seen": HEADS}
+    heads: dict[str, Any] = {"seen": HEADS}
     assert "is an image; this network restores a volume" in refused(
         Volumes(), tmp_path / "slice.npy", **heads
     )
@@ -258,7 +262,7 @@ def test_what_is_not_of_the_networks_kind_is_refused(tmp_path) -> None:
     assert "cannot be right" in refused(Slices(), tmp_path / "mr.npz", modality="CT")
     assert "--window" in refused(Slices(), tmp_path / "grey.png")
     assert "--window" in refused(Slices(), tmp_path / "grey.png", modality="CT")
-    eyes = {"seen": Seen("OP")}
+    eyes: dict[str, Any] = {"seen": Seen("OP")}
     assert "is MR, and this network learned from OP" in refused(
         Photographs(), tmp_path / "mr.npz", **eyes
     )

@@ -34,7 +34,9 @@ def list_weights(args: Sequence[str]) -> int:
     from medjax.weights import vgg16
 
     parse(NoOptions, args, "medjax weights list")
-    rows = [("bundled", "to relu3_3", vgg16.BUNDLED.stat().st_size, "comes with medjax")]
+    rows: list[tuple[vgg16.Source, str, int, str]] = [
+        ("bundled", "to relu3_3", vgg16.BUNDLED.stat().st_size, "comes with medjax")
+    ]
     for layout, remote in vgg16.REMOTES.items():
         path = vgg16.cached(layout)
         where = str(path) if path.is_file() else f"medjax weights fetch vgg16 --layout {layout}"
