@@ -30,12 +30,12 @@ from medjax.methods.config import CGAN
 from medjax.models.patchgan import PatchGANConfig
 from medjax.models.unet import UNetConfig
 from medjax.physics.mri import MotionModel
-from medjax.tasks.mri_motion import MRIMotion
+from medjax.tasks.mri_kspace import MRIKSpaceMotion
 
 full = Experiment(
     name="mri_motion_cgan3d",
     summary="3-D cGAN for head motion in T1-weighted MRI",
-    task=MRIMotion(
+    task=MRIKSpaceMotion(
         motion=MotionModel(
             segments=16,
             translation_mm=3.5,

@@ -188,13 +188,19 @@ def judge(
 ) -> Iterator[Judged]:
     """Runs every contender on every held-out record, one case at a time.
 
-    Values are the task's, and "seconds": of one restoration of the whole case, warm.
+    What physics makes of a case's raw data comes first. Values are the task's, and "seconds": of
+    one restoration of the whole case, warm, of a network from its input.
     """
     warm = False
     for number, record in enumerate(records):
         case = task.simulate(record, seed + number)
         images: dict[str, np.ndarray] = {task.reference_name: case.reference}
         values = {task.reference_name: task.judge(case, case.reference)}
+        for name, correct in case.corrections.items():
+            begin = time.perf_counter()
+            images[name] = correct()
+            seconds = time.perf_counter() - begin
+            values[name] = {**task.judge(case, images[name]), "seconds": seconds}
         for row in rows:
             given = case.network_input if row.kind == "network" else case.degraded
             if row.kind == "network" and not warm:

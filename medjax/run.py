@@ -137,7 +137,9 @@ def evaluate(folder: Path, run: Trained) -> tables.Results:
     judged = tuple(judge(task, held_out, rows, seed))
     kinds: dict[str, Kind] = {
         task.reference_name: "reference",
-        **{row.name: row.kind for row in rows},
+        **{row.name: row.kind for row in rows[:-1]},
+        **{name: "classical" for case in judged for name in case.case.corrections},
+        network: "network",
     }
     results = _results(task, judged, kinds)
     kept = {

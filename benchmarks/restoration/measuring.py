@@ -1,6 +1,7 @@
 """Judges every row of a suite on the same held-out cases."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -69,28 +70,28 @@ def measured(
             row: str,
             kind: Kind,
             seed: int | None,
-            restore: Callable[[np.ndarray], np.ndarray],
+            restore: Callable[[], np.ndarray],
             case: Case = case,
             draw: int = draw,
         ) -> Value:
             begin = time.perf_counter()
-            restored = restore(case.degraded)
+            restored = restore()
             seconds = time.perf_counter() - begin
             values = {**common(task, case, restored), **task.judge(case, restored)}
             return Value(row, kind, seed, case.name, draw, {**values, "seconds": seconds})
 
-        yield judged(task.degraded_name, "degraded", None, lambda image: image)
+        yield judged(task.degraded_name, "degraded", None, lambda case=case: case.degraded)
         for baseline in rivals:
-            run = baseline.run
-            sigma = case.noise_std
-            yield judged(
-                baseline.name, "classical", None, lambda image, r=run, s=sigma: r(image, s)
-            )
+            run = functools.partial(baseline.run, case.degraded, case.noise_std)
+            yield judged(baseline.name, "classical", None, run)
+        for name, correct in case.corrections.items():
+            yield judged(name, "classical", None, correct)
         for network in networks:
+            restore = functools.partial(network.restore, case.network_input)
             # The first call compiles; seconds are those of the second.
             if draw == 0:
-                network.restore(case.degraded)
-            yield judged(network.entry.name, "network", network.seed, network.restore)
+                restore()
+            yield judged(network.entry.name, "network", network.seed, restore)
 
 
 def _cases(task: Task, records: Sequence[Record], draws: int) -> Iterator[tuple[Case, int]]:

@@ -66,9 +66,9 @@ def draw_poses(
     key: PRNGKeyArray, model: MotionModel, dims: int, severity: Float[Array, ""] | float = 1.0
 ) -> Poses:
     """Random poses of a head; `severity` multiplies both standard deviations."""
-    size = dims + len(_planes(dims))
+    size = dims + len(planes(dims))
     scale = np.asarray(
-        [model.translation_mm] * dims + [model.rotation_degrees] * len(_planes(dims)), np.float32
+        [model.translation_mm] * dims + [model.rotation_degrees] * len(planes(dims)), np.float32
     )
     draw_key, jump_key = jax.random.split(key)
     normal = jax.random.normal(draw_key, (model.segments, size))
@@ -109,10 +109,35 @@ def kspace_of_moving(
       spacing_mm: between samples along each axis of the image.
       phase_axis: axis of phase encoding, from the first.
     """
-    dims, lines = image.ndim, image.shape[phase_axis]
     segments = len(poses.translation_mm)
-    owner = jnp.asarray(segment_of_line(lines, segments))
-    owner = owner.reshape([lines if axis == phase_axis else 1 for axis in range(dims)])
+    owner = segment_of_line(image.shape[phase_axis], segments)
+    numbers = jnp.arange(segments, dtype=jnp.int32)
+    owner = along(owner, phase_axis, image.ndim)
+    return kspace_of_segments(image, poses, numbers, owner, spacing_mm)
+
+
+def along(values: np.ndarray, axis: int, dims: int) -> np.ndarray:
+    """One value for each line of an axis, to be broadcast with images of `dims` axes."""
+    return values.reshape([-1 if a == axis else 1 for a in range(dims)])
+
+
+def kspace_of_segments(
+    image: Float[Array, "*space"],
+    poses: Poses,
+    numbers: Int[Array, " segments"],
+    owner: Int[np.ndarray, "*broadcastable"],
+    spacing_mm: Float[Array, " axes"],
+) -> Complex64[Array, "*space"]:
+    """k-space, as `jnp.fft.fftn` orders it, of which each segment acquired its own samples.
+
+    Args:
+      image: the object at rest.
+      poses: one for each of `numbers`.
+      numbers: of the segments.
+      owner: the number of the segment that acquires a sample; samples of others are 0.
+      spacing_mm: between samples along each axis of the image.
+    """
+    dims = image.ndim
     frequencies = [
         jnp.asarray(np.fft.fftfreq(n), jnp.float32).reshape(
             [n if a == axis else 1 for a in range(dims)]
@@ -129,9 +154,9 @@ def kspace_of_moving(
         ramp = _phase(sum(f * shift[axis] for axis, f in enumerate(frequencies)))
         return total + jnp.where(owner == number, jnp.fft.fftn(turned) * ramp, 0), None
 
-    numbered = (poses, jnp.arange(segments, dtype=jnp.int32))
     # Recomputed in the backward pass: otherwise it would keep every segment's rotations.
-    total, _ = jax.lax.scan(jax.checkpoint(add), jnp.zeros(image.shape, jnp.complex64), numbered)
+    blank = jnp.zeros(image.shape, jnp.complex64)
+    total, _ = jax.lax.scan(jax.checkpoint(add), blank, (poses, numbers))
     return total
 
 
@@ -159,7 +184,7 @@ def rotate(
       degrees: in each plane, see `Poses`; meant for motion, under about 20 degrees.
       spacing_mm: between samples along each axis; a rotation is one in millimetres.
     """
-    for angle, (a, b) in zip(jnp.deg2rad(degrees), _planes(image.ndim), strict=True):
+    for angle, (a, b) in zip(jnp.deg2rad(degrees), planes(image.ndim), strict=True):
         ratio = spacing_mm[b] / spacing_mm[a]
         along_a, along_b = -jnp.tan(angle / 2) * ratio, jnp.sin(angle) / ratio
         image = _shear(image, a, b, along_a)
@@ -174,7 +199,8 @@ def _phase(turns: Float[Array, "*shape"] | float) -> Complex64[Array, "*shape"]:
     return jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
 
 
-def _planes(dims: int) -> tuple[tuple[int, int], ...]:
+def planes(dims: int) -> tuple[tuple[int, int], ...]:
+    """The axes of each plane of rotation, in the order of `Poses.rotation_degrees`."""
     if dims not in (2, 3):
         raise ValueError(f"images have 2 or 3 axes, not {dims}")
     return ((0, 1),) if dims == 2 else ((1, 2), (0, 2), (0, 1))

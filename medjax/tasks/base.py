@@ -40,7 +40,10 @@ class Case:
         sigma" that classical filters ask for.
       spacing: millimetres an axis, of the time axis of a series seconds; or None.
       given: what networks are given in place of `degraded` where there is more to give, such as
-        the projections of a CT slice: arrays without batch and channel, "image" being `degraded`.
+        the projections of a CT slice: arrays without batch and channel, "image" being `degraded`;
+        or one of `corrections`.
+      corrections: rows of their own, what physics alone makes of the scanner's raw data: by the
+        row's name a function that computes it when first asked for, and keeps it.
     """
 
     name: str
@@ -48,11 +51,16 @@ class Case:
     reference: Float32[np.ndarray, "*space"]
     noise_std: float
     spacing: tuple[float, ...] | None
-    given: Mapping[str, np.ndarray] | None = None
+    given: Mapping[str, np.ndarray] | Callable[[], Float32[np.ndarray, "*space"]] | None = None
+    corrections: Mapping[str, Callable[[], Float32[np.ndarray, "*space"]]] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def network_input(self) -> Float32[np.ndarray, "*space"] | Mapping[str, np.ndarray]:
         """What `trained.Trained.restore` is to be given."""
+        if callable(self.given):
+            return self.given()
         return self.degraded if self.given is None else self.given
 
 

@@ -1,0 +1,107 @@
+"""MRI motion where k-space was kept: physics finds the poses, a network undoes what they leave."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Complex64, Float32, PRNGKeyArray
+from scipy import ndimage
+
+from medjax.metrics.mri import head_mask
+from medjax.physics.mri import Poses, bias_field, draw_poses, kspace_of_moving, line_mask
+from medjax.physics.mri_motion import along
+from medjax.physics.mri_poses import PoseSearch, find_poses, reconstruct
+from medjax.tasks.base import Case, Record
+from medjax.tasks.mri_motion import MRIMotion
+
+CORRECTED = "poses from k-space"
+# Around the head in the degraded image, whose edge motion blurs.
+OUTLINE_MM = 8.0
+_kspace_of_moving = jax.jit(kspace_of_moving, static_argnums=3)
+
+
+@dataclasses.dataclass(frozen=True)
+class MRIKSpaceMotion(MRIMotion):
+    """Undo rigid motion in two steps: poses found from k-space, then a network.
+
+    Held-out scans keep their k-space. `physics.mri_poses` finds the poses from it and
+    reconstructs the image, which is a row of its own and what the network is given. In training
+    the network sees the motion that such a search leaves, by `severity`. An image without
+    k-space, as in `medjax restore`, goes to the network as it is, which undoes no large motion.
+
+    The search takes the object as real, that is, its phase as removed, and the order of the
+    segments as known.
+
+    Attributes:
+      severity: in training, both standard deviations of the motion are multiplied by a number
+        uniform in this range.
+      search: for the poses.
+    """
+
+    severity: tuple[float, float] = (0.1, 0.4)
+    search: PoseSearch = PoseSearch()
+
+    @property
+    def note(self) -> str:
+        return (
+            f"{super().note} Poses are found from k-space, whose phase and order of lines are "
+            "known; the network is given that image, and its time does not hold the search's."
+        )
+
+    def simulate(self, record: Record, seed: int) -> Case:
+        motion_key, noise_key = jax.random.split(jax.random.key(seed))
+        reference, _ = self.normalise(record["image"])
+        spacing = np.asarray(record["spacing"], np.float32)
+        poses = draw_poses(motion_key, self.motion, self.dims)
+        kspace = self._acquired((motion_key, noise_key), reference, poses, spacing)
+        degraded = np.abs(np.fft.ifftn(kspace)).astype(np.float32)
+        noise = float(np.std((degraded - reference)[head_mask(reference)]))
+        correct = functools.cache(lambda: self.correct(kspace, degraded, spacing))
+        return Case(
+            record["case"],
+            degraded,
+            reference,
+            noise,
+            tuple(record["spacing"].tolist()),
+            given=correct,
+            corrections={CORRECTED: correct},
+        )
+
+    def correct(
+        self,
+        kspace: Complex64[np.ndarray, "z y x"],
+        degraded: Float32[np.ndarray, "z y x"],
+        spacing_mm: Float32[np.ndarray, " 3"],
+    ) -> Float32[np.ndarray, "z y x"]:
+        """The image in the poses that explain this k-space best, of a head inside this outline."""
+        away = ndimage.distance_transform_edt(~head_mask(degraded), spacing_mm)
+        outline = np.asarray(away) <= OUTLINE_MM
+        axis, segments = self.phase_axis, self.motion.segments
+        poses = find_poses(kspace, spacing_mm, axis, segments, outline, self.search)
+        image = reconstruct(kspace, poses, spacing_mm, axis, outline, self.search)
+        # A magnitude, as what the network has seen in training.
+        return np.abs(image)
+
+    def _acquired(
+        self,
+        keys: tuple[PRNGKeyArray, PRNGKeyArray],
+        clean: Float32[np.ndarray, "z y x"],
+        poses: Poses,
+        spacing_mm: Float32[np.ndarray, " 3"],
+    ) -> Complex64[np.ndarray, "z y x"]:
+        """k-space of the moving head through this coil with its noise; 0 where not acquired."""
+        motion_key, noise_key = keys
+        kspace = _kspace_of_moving(clean, poses, spacing_mm, self.phase_axis)
+        if self.bias:
+            # The coil stands still while the head moves.
+            coil = bias_field(jax.random.fold_in(motion_key, 1), clean.shape, self.bias)
+            kspace = jnp.fft.fftn(jnp.fft.ifftn(kspace) * coil.astype(jnp.complex64))
+        real, imaginary = self.noise * jax.random.normal(noise_key, (2, *clean.shape))
+        kspace = kspace + jnp.fft.fftn(jax.lax.complex(real, imaginary))
+        if self.acceleration > 1:
+            lines = clean.shape[self.phase_axis]
+            mask = np.fft.ifftshift(line_mask(lines, self.acceleration, lines // 8))
+            kspace = jnp.where(along(mask, self.phase_axis, clean.ndim), kspace, 0)
+        return np.asarray(kspace)

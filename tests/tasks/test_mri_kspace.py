@@ -1,0 +1,71 @@
+"""MRI motion with k-space: what physics finds is a row of its own and the network's input."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medjax.evaluate import contenders, judge
+from medjax.metrics.mri import head_mask, relative_mae
+from medjax.physics.mri import MotionModel
+from medjax.physics.mri_poses import PoseSearch
+from medjax.tasks.mri_kspace import CORRECTED, MRIKSpaceMotion
+from medjax.tasks.mri_motion import MRIMotion
+
+MOTION = MotionModel(3, 2.5, 2.5, pattern="walk")
+SEARCH = PoseSearch(lines=(1.0,), evaluations=(12,), others=1.0, inner=2, final=4)
+TASK = MRIKSpaceMotion(motion=MOTION, search=SEARCH, noise=0.005)
+
+
+def head() -> dict:
+    """An ellipsoid with structure, in voxels of 4 mm."""
+    z, y, x = np.mgrid[-8:8, -12:12, -10:10]
+    inside = (z / 6) ** 2 + (y / 9) ** 2 + (x / 7) ** 2 < 1
+    texture = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=inside.shape), 1.0)
+    image = (300 * inside * (1 + texture)).astype(np.float32)
+    names = {"case": "a", "subject": "a", "modality": "MR", "unit": "", "index": 0}
+    return {"image": image, "spacing": np.full(3, 4.0, np.float32), **names}
+
+
+def test_physics_is_a_row_and_the_input_of_the_network() -> None:
+    seen = []
+
+    def network(image: np.ndarray) -> np.ndarray:
+        seen.append(image)
+        return image
+
+    rows = contenders(TASK, (), ("network", network))
+    judged = next(iter(judge(TASK, [head()], rows, seed=3)))
+    values = {name: row["mae_percent"] for name, row in judged.values.items()}
+    assert values["with motion"] > 8
+    assert values[CORRECTED] < 0.6 * values["with motion"]
+    assert values["network"] == values[CORRECTED]
+    np.testing.assert_array_equal(seen[-1], judged.images[CORRECTED])
+    # Found once: the row and the network share it.
+    assert judged.case.network_input is judged.images[CORRECTED]
+
+
+def test_the_degraded_scan_is_that_of_the_image_only_task() -> None:
+    """The same heads move alike; only the noise is drawn otherwise."""
+    still = {f.name: getattr(TASK, f.name) for f in dataclasses.fields(MRIMotion)}
+    quiet = {**still, "noise": 0.0, "bias": 0.2, "acceleration": 1.5}
+    ours = MRIKSpaceMotion(**quiet).simulate(head(), 3)
+    theirs = MRIMotion(**quiet).simulate(head(), 3)
+    np.testing.assert_array_equal(ours.reference, theirs.reference)
+    # One cuts the lines of k-space itself, the other those of the magnitude image.
+    inside = head_mask(ours.reference)
+    assert relative_mae(ours.degraded, theirs.degraded, inside) < 0.05
+    quiet["acceleration"] = 1.0
+    ours = MRIKSpaceMotion(**quiet).simulate(head(), 3)
+    theirs = MRIMotion(**quiet).simulate(head(), 3)
+    np.testing.assert_allclose(ours.degraded, theirs.degraded, atol=1e-5)
+
+
+@pytest.mark.parametrize("noise", [0.02])
+def test_the_noise_has_the_strength_it_is_said_to_have(noise) -> None:
+    task = dataclasses.replace(TASK, noise=noise, motion=MotionModel(1, 0.0, 0.0))
+    case = task.simulate(head(), 0)
+    bright = case.reference > 0.5
+    error = (case.degraded - case.reference)[bright]
+    assert np.std(error) == pytest.approx(noise, rel=0.1)
