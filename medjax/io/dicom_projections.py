@@ -14,6 +14,9 @@ from medjax.errors import UserError
 from medjax.io.dicom_view import ScanFacts, View, read_view
 from medjax.io.projections import Projections
 
+_NO_STEP = 1e-5
+"""Radians under which the gantry stood still; a view is a thousandth of a turn or so."""
+
 
 def read_projections(
     source: Path | Sequence[Path], *, z_range: tuple[float, float] | None = None
@@ -145,9 +148,9 @@ def _lost_by_angle(views: Sequence[View]) -> Float64[np.ndarray, "gap"]:
     facts = views[0].facts
     magnification = facts.detector.radius_mm / views[0].radius_mm
     moved = ~np.bool_(facts.helical) & (travel > facts.detector.row_mm / magnification / 2)
-    usual = float(np.median(steps))
-    if usual == 0:
-        return np.zeros_like(steps)
+    # Views of several focal spot positions may share one angle of the detector.
+    moving = steps[steps > _NO_STEP]
+    usual = float(np.median(moving)) if len(moving) else np.inf
     return np.where(moved, 0, np.maximum(np.rint(steps / usual) - 1, 0))
 
 

@@ -132,6 +132,13 @@ def test_a_table_that_steps_between_axial_turns_leaves_no_hole(tmp_path) -> None
     assert found.problems == ()
 
 
+def test_views_may_share_an_angle(tmp_path, values) -> None:
+    # Four focal spot positions before the gantry is said to move on.
+    paired = dataclasses.replace(HELIX, phi=0.4 + np.arange(20) // 4 * 0.7)
+    samples.write(tmp_path, SMALL, paired, values)
+    assert read_projections(tmp_path).problems == ()
+
+
 def test_a_z_range_keeps_its_views_only(tmp_path, values) -> None:
     samples.write(tmp_path, SMALL, HELIX, values)
     found = read_projections(tmp_path, z_range=(-312.0, -305.0))
