@@ -57,7 +57,7 @@ def trained(entry: Entry, setting: str, seed: int, steps: int | None, runs: Path
 def _cost(experiment: Experiment, folder: Path) -> dict[str, Any]:
     task, config = experiment.task, experiment.network
     patch = each_axis(experiment.data.patch, task.dims)[task.dims - task.network_dims :]
-    shape = _input_shape(experiment)
+    shape = input_shape(experiment)
     adds = multiply_adds(config, shape)
     pace = run.read_pace(folder) or {}
     return {
@@ -68,7 +68,7 @@ def _cost(experiment: Experiment, folder: Path) -> dict[str, Any]:
     }
 
 
-def _input_shape(experiment: Experiment) -> Shape:
+def input_shape(experiment: Experiment) -> Shape:
     """Of what the network is given for one patch: the degraded image and its conditions."""
     task = experiment.task
     blank = jnp.zeros((1, *each_axis(experiment.data.patch, task.dims), 1))

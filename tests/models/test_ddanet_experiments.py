@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from benchmarks.restoration.training import _input_shape
+from benchmarks.restoration.training import input_shape
 from medjax.experiment import SETTINGS, from_dict, load, published, to_dict
 from medjax.models.cost import multiply_adds
 from medjax.models.ddanet import DDANetConfig
@@ -21,7 +21,7 @@ def test_the_twin_sees_the_same_and_is_as_large_and_as_dear(setting: str) -> Non
         assert getattr(both, field) == getattr(alone, field)
     assert isinstance(both.network, DDANetConfig)
     assert both.network.geometry == both.task.geometry
-    shapes = [_input_shape(e) for e in (both, alone)]
+    shapes = [input_shape(e) for e in (both, alone)]
     size = [parameters(e.network, s) for e, s in zip((both, alone), shapes, strict=True)]
     cost = [multiply_adds(e.network, s) for e, s in zip((both, alone), shapes, strict=True)]
     assert size[1] == pytest.approx(size[0], rel=0.05)
