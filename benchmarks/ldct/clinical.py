@@ -7,12 +7,12 @@ back; `columns` sets that beside the full dose.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Float, Shaped
 
-from benchmarks.ldct.detector import Detector, TrainingSlice, detect, train
-from benchmarks.ldct.probes import Probe, ProbeDesign, extents
+from benchmarks.ldct.detector import Detector, detect
+from benchmarks.ldct.probes import Probe, ProbeDesign
+from medjax.metrics.bootstrap import Interval, difference_interval
 from medjax.metrics.column import Column
 from medjax.metrics.ct_noise_spectrum import (
     NoiseSpectrum,
@@ -22,7 +22,14 @@ from medjax.metrics.ct_noise_spectrum import (
     regions_of_interest,
     spectrum_distance,
 )
-from medjax.metrics.ct_observer import Detectability, detectability, dog_channels, regions_at
+from medjax.metrics.ct_observer import (
+    Channels,
+    Detectability,
+    detectability,
+    dog_channels,
+    regions_at,
+)
+from medjax.metrics.ct_observer_difference import detectability_difference
 from medjax.metrics.ct_resolution import DiscResolution, disc_resolution
 from medjax.metrics.detection import (
     Candidates,
@@ -32,9 +39,6 @@ from medjax.metrics.detection import (
     sensitivity_at,
     threshold_at,
 )
-from medjax.physics.ct import Filter, local_blur
-from medjax.physics.lesion_sites import lung_mask, random_nodules
-from medjax.physics.lesions import Spacing, insert
 
 COLUMNS = (
     Column("nps_distance", "NPS distance", "", "low", 3),
@@ -62,6 +66,8 @@ class Measured(NamedTuple):
       low: sharpness at low contrast; None where no slice had room for the rod.
       high: sharpness at high contrast, likewise.
       lesions: detectability of the faint lesions.
+      present: regions with a lesion, HU.
+      absent: regions without; with those of another method for `lesion_difference`.
       searched: the detector's marks and the nodules, slice by slice.
     """
 
@@ -69,53 +75,9 @@ class Measured(NamedTuple):
     low: DiscResolution | None
     high: DiscResolution | None
     lesions: Detectability
+    present: Float[np.ndarray, "region y x"]
+    absent: Float[np.ndarray, "region y x"]
     searched: list[tuple[Candidates, Lesions]]
-
-
-def train_detector(
-    slices: Sequence[Shaped[np.ndarray, "y x"]],
-    scanned: Sequence[Shaped[np.ndarray, "y x"]],
-    spacing: Spacing,
-    seed: int,
-    *,
-    repeats: int = 6,
-    filter: Filter = "hann",
-    design: ProbeDesign | None = None,
-    lungs: Sequence[Bool[np.ndarray, "y x"]] | None = None,
-) -> Detector:
-    """The fixed detector, from full-dose scans of other slices than those judged.
-
-    Nodules are added to the scanned slices through the virtual scanner's own blur, so that one
-    scan of a slice serves many sets of nodules; the noise does not know of them.
-
-    Args:
-      slices: HU, as they go into the virtual scanner.
-      scanned: the same at full dose.
-      spacing: slice thickness and mm between rows and columns.
-      seed: of the nodules.
-      repeats: sets of nodules a slice.
-      filter: the scanner's, for its blur.
-      design: which nodules.
-      lungs: from `lung_mask`, for crops; None: found here.
-    """
-    design = ProbeDesign() if design is None else design
-    training = []
-    for number, (image, scan) in enumerate(zip(slices, scanned, strict=True)):
-        plane = np.asarray(image, np.float32)[None]
-        inside = lung_mask(plane, spacing) if lungs is None else np.asarray(lungs[number])[None]
-        for repeat in range(repeats):
-            records = random_nodules(
-                plane,
-                spacing,
-                design.nodules,
-                seed + 1000 * repeat + number,
-                design.nodule_model,
-                inside,
-            )
-            added = insert(np.zeros_like(plane), records, spacing)
-            blurred = np.asarray(local_blur(jnp.asarray(added[..., None]), filter))[0, ..., 0]
-            training.append(TrainingSlice(scan + blurred, inside[0], spacing[1:], extents(records)))
-    return train(training)
 
 
 def measure(
@@ -131,15 +93,18 @@ def measure(
       probes: from `make_probes`, slice after slice, the repeats of a slice one after the other.
       marked: their marked versions, scanned and restored, HU.
       plain: their plain versions, with the same noise.
-      detector: from `train_detector`.
+      detector: from `benchmarks.ldct.detector.train_detector`.
       design: the probes'.
     """
     design = ProbeDesign() if design is None else design
+    present, absent = _lesions(probes, marked, plain, design)
     return Measured(
         _noise(probes, plain),
         _sharpness(probes, marked, plain, design, 0),
         _sharpness(probes, marked, plain, design, 1),
-        _lesions(probes, marked, plain, design),
+        detectability(present, absent, _channels(design.region)),
+        present,
+        absent,
         [
             (detect(detector, image, probe.lungs, probe.spacing), probe.nodules)
             for probe, image in zip(probes, marked, strict=True)
@@ -169,6 +134,38 @@ def columns(measured: Measured, full: Measured) -> dict[str, float]:
         "sensitivity": sensitivity_at(curve, FALSE_POSITIVES),
         "f1": point.f1,
     }
+
+
+def lesion_difference(measured: Measured, baseline: Measured) -> Interval:
+    """d' of a method less that of another on the same probes, with its 95 % interval.
+
+    Raises:
+      ValueError: the two were not measured on the same probes.
+    """
+    return detectability_difference(
+        measured.present,
+        measured.absent,
+        baseline.present,
+        baseline.absent,
+        _channels(measured.present.shape[-1]),
+    )
+
+
+def sensitivity_difference(measured: Measured, full: Measured) -> Interval:
+    """Share of the nodules found less that at the full dose, with its 95 % bootstrap interval.
+
+    Both at `FALSE_POSITIVES` a slice, each at its own threshold; whole slices are drawn.
+    """
+    points = [
+        operating_point(
+            row.searched,
+            threshold_at(froc(row.searched, least_mm=LEAST_MM), FALSE_POSITIVES),
+            least_mm=LEAST_MM,
+        )
+        for row in (measured, full)
+    ]
+    ours, theirs = (point.found.astype(float) for point in points)
+    return difference_interval(ours, theirs, groups=points[0].image.tolist())
 
 
 def _noise(probes: Sequence[Probe], plain: np.ndarray) -> NoiseSpectrum | None:
@@ -213,8 +210,11 @@ def _sharpness(
 
 def _lesions(
     probes: Sequence[Probe], marked: np.ndarray, plain: np.ndarray, design: ProbeDesign
-) -> Detectability:
-    """Even repeats give their marked version, odd ones their plain one: no noise is used twice."""
+) -> tuple[Float[np.ndarray, "region y x"], Float[np.ndarray, "region y x"]]:
+    """Regions with a lesion and without.
+
+    Even repeats give their marked version, odd ones their plain one: no noise is used twice.
+    """
     present, absent = [], []
     for probe, with_first, with_second in zip(probes, marked, plain, strict=True):
         image, there, gone = (
@@ -224,5 +224,9 @@ def _lesions(
         )
         present.append(regions_at(image, there, design.region))
         absent.append(regions_at(image, gone, design.region))
-    channels = dog_channels(design.region, count=6, first=0.015)
-    return detectability(np.concatenate(present), np.concatenate(absent), channels)
+    return np.concatenate(present), np.concatenate(absent)
+
+
+def _channels(size: int) -> Channels:
+    """Six of the dense bands: lower ones do not fit into the region."""
+    return dog_channels(size, count=6, first=0.015)

@@ -9,12 +9,17 @@ slice, so that vessels which cross the slice are its hardest false alarms.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy import optimize, special
 
 from benchmarks.ldct.blobs import BlobSearch, find_blobs
+from benchmarks.ldct.probes import ProbeDesign, extents
 from medjax.metrics.detection import Candidates, Lesions
+from medjax.physics.ct import Filter, local_blur
+from medjax.physics.lesion_sites import lung_mask, random_nodules
+from medjax.physics.lesions import Spacing, insert
 
 # In standard deviations of the training candidates; what lies beyond is cut off, so that an odd
 # restoration cannot run away in the products.
@@ -86,6 +91,52 @@ def detect(
     position, features = find_blobs(image, lungs, spacing, detector.search)
     terms = _terms(features, detector.mean, detector.deviation)
     return Candidates(position, terms @ detector.weights)
+
+
+def train_detector(
+    slices: Sequence[Shaped[np.ndarray, "y x"]],
+    scanned: Sequence[Shaped[np.ndarray, "y x"]],
+    spacing: Spacing,
+    seed: int,
+    *,
+    repeats: int = 6,
+    filter: Filter = "hann",
+    design: ProbeDesign | None = None,
+    lungs: Sequence[Bool[np.ndarray, "y x"]] | None = None,
+) -> Detector:
+    """The fixed detector, from full-dose scans of other slices than those judged.
+
+    Nodules are added to the scanned slices through the virtual scanner's own blur, so that one
+    scan of a slice serves many sets of nodules; the noise does not know of them.
+
+    Args:
+      slices: HU, as they go into the virtual scanner.
+      scanned: the same at full dose.
+      spacing: slice thickness and mm between rows and columns.
+      seed: of the nodules.
+      repeats: sets of nodules a slice.
+      filter: the scanner's, for its blur.
+      design: which nodules.
+      lungs: from `lung_mask`, for crops; None: found here.
+    """
+    design = ProbeDesign() if design is None else design
+    training = []
+    for number, (image, scan) in enumerate(zip(slices, scanned, strict=True)):
+        plane = np.asarray(image, np.float32)[None]
+        inside = lung_mask(plane, spacing) if lungs is None else np.asarray(lungs[number])[None]
+        for repeat in range(repeats):
+            records = random_nodules(
+                plane,
+                spacing,
+                design.nodules,
+                seed + 1000 * repeat + number,
+                design.nodule_model,
+                inside,
+            )
+            added = insert(np.zeros_like(plane), records, spacing)
+            blurred = np.asarray(local_blur(jnp.asarray(added[..., None]), filter))[0, ..., 0]
+            training.append(TrainingSlice(scan + blurred, inside[0], spacing[1:], extents(records)))
+    return train(training)
 
 
 def _terms(

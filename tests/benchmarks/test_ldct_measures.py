@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from benchmarks.ldct.clinical import COLUMNS, columns, measure, train_detector
+from benchmarks.ldct.clinical import (
+    COLUMNS,
+    columns,
+    lesion_difference,
+    measure,
+    sensitivity_difference,
+)
+from benchmarks.ldct.detector import train_detector
 from benchmarks.ldct.probes import ProbeDesign, make_probes, scan_probes
 from benchmarks.ldct.scanner import scan_slices
 from medjax.io import read_scan
@@ -114,3 +121,10 @@ def test_dose_and_blur_move_the_columns_as_they_must(judged, detector, full):
     assert soft["dprime"] < 0.8 * reference["dprime"]
     assert noisy["sensitivity"] < reference["sensitivity"] - 0.1
     assert noisy["f1"] < reference["f1"]
+    gap = lesion_difference(low, full)
+    assert gap.mean == pytest.approx(noisy["dprime"] - reference["dprime"])
+    assert gap.high < 0
+    assert lesion_difference(smooth, low).low < 0.3
+    lost = sensitivity_difference(low, full)
+    assert lost.mean == pytest.approx(noisy["sensitivity"] - reference["sensitivity"])
+    assert lost.low <= lost.mean <= lost.high
