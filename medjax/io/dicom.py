@@ -10,8 +10,10 @@ from pydicom.dataset import Dataset
 
 from medjax.errors import UserError
 from medjax.io.common import quiet
+from medjax.io.dicom_ctpd import TAGS
 from medjax.io.dicom_file import (
     PIXELS,
+    NoImageError,
     attribute,
     decode,
     frames_of,
@@ -99,7 +101,12 @@ def _read(paths: tuple[Path, ...], source: Path) -> Scan:
 
 
 def require_plain(ds: Dataset, path: Path) -> None:
-    """Raises UserError for images that only look like one plane."""
+    """Raises UserError for what only looks like an image of one plane."""
+    if TAGS["NumberofDetectorRows"][0] in ds:
+        raise NoImageError(
+            f"{path}: a raw projection of a CT scan (DICOM-CT-PD), not an image; "
+            "medjax.io.dicom_projections reads its folder"
+        )
     if "MOSAIC" in (attribute(ds, "ImageType") or ()):
         raise UserError(
             f"{path}: a Siemens mosaic, a whole volume tiled into one image; convert it to NIfTI "

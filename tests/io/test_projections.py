@@ -10,6 +10,7 @@ import pydicom
 import pytest
 
 from medjax.errors import UserError
+from medjax.io import read_folder, read_scan
 from medjax.io.dicom_projections import read_projections
 
 SMALL = samples.Scanner(rows=4, columns=7, row_mm=9.0, column_mm=60.0, central=(4.25, 2.5))
@@ -219,3 +220,11 @@ def test_the_central_column_can_be_set(tmp_path, values) -> None:
     moved = found.with_central_column(2.5)
     assert moved.detector == dataclasses.replace(found.detector, central_column=2.5)
     assert moved.line_integrals is found.line_integrals
+
+
+def test_projections_are_not_taken_for_images(tmp_path, values) -> None:
+    paths = samples.write(tmp_path, SMALL, HELIX, values)
+    with pytest.raises(UserError, match="raw projection"):
+        read_scan(paths[0])
+    with pytest.raises(UserError, match="no scan in it"):
+        read_folder(tmp_path)
