@@ -9,7 +9,7 @@ from medjax.errors import UserError
 from medjax.io import full_scale
 from medjax.io.common import extension
 from medjax.io.dicom import FORMAT as DICOM
-from medjax.io.folder import DICOM_EXTENSIONS, with_modality
+from medjax.io.folder import DICOM_EXTENSIONS, READERS, with_modality
 from medjax.io.picture import EXTENSIONS as PICTURES
 from medjax.io.picture import FORMAT as PICTURE
 from medjax.io.picture import TIFF
@@ -129,6 +129,11 @@ def check_target(target: Path, scan: Scan, window: tuple[float, float] | None) -
     """
     kind = extension(target)
     own = scan.header.get("format")
+    if kind and kind not in (*READERS, *DICOM_EXTENSIONS) and not target.is_dir():
+        raise UserError(
+            f"{target}: unknown kind of file {kind!r}; give .dcm, .nii.gz, .png, .tif or .npz, or "
+            "a folder without a dot in its name"
+        )
     if kind in DICOM_EXTENSIONS and own != DICOM:
         raise UserError(
             f"{target}: only scans read from DICOM can be written as DICOM; write .nii.gz instead"
@@ -250,20 +255,15 @@ def _alike(one: str, other: str) -> bool:
 
 def _learned(seen: Seen) -> str:
     low, high = (tuple(ends) for ends in zip(*seen.spacing, strict=True))
-    to = "" if _plain(low) == _plain(high) else f" to {_plain(high)}"
-    return f"this network learned from {_noun(low)} of {_plain(low)}{to} {_unit(low)}"
+    to = "" if _size(low) == _size(high) else f" to {_size(high)}"
+    return f"this network learned from {_size(low)}{to}"
 
 
 def _size(steps: tuple[float, ...]) -> str:
-    return f"{_noun(steps)} of {_plain(steps)} {_unit(steps)}"
-
-
-def _noun(steps: tuple[float, ...]) -> str:
-    return {2: "pixels", 3: "voxels"}.get(len(steps), "samples")
-
-
-def _unit(steps: tuple[float, ...]) -> str:
-    return "s and mm" if len(steps) == 4 else "mm"
+    """Of a series, seconds come first."""
+    if len(steps) == 4:
+        return f"{_size(steps[1:])} every {steps[0]:.3g} s"
+    return f"{'voxels' if len(steps) == 3 else 'pixels'} of {_plain(steps)} mm"
 
 
 def _plain(steps: tuple[float, ...]) -> str:

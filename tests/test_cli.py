@@ -83,6 +83,9 @@ def test_a_run_leaves_everything_behind(trained: Path) -> None:
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert {p.name for p in (trained / "checkpoints").iterdir()} >= {"2", "4"}
     assert list((trained / "tensorboard").iterdir())
+    seen = json.loads((trained / "seen.json").read_text())
+    # The bundled head and abdomen.
+    assert seen["modality"] == "CT" and 0.3 < seen["spacing"][0][0] < seen["spacing"][0][1] < 1
     results = json.loads((trained / "results.json").read_text())
     methods = {row["method"]: row["values"] for row in results["results"]["rows"]}
     assert {"low-dose FBP", "CLAHE", "median 3", "median 5", "TV", "NLM", "cGAN"} <= set(methods)

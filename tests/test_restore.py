@@ -233,7 +233,7 @@ def test_pixels_of_a_size_that_was_never_seen_are_warned_about(
             tmp_path / "out.npz",
             seen=Seen("CT", ((0.5, 1.0), (0.5, 1.0))),
         )
-    assert ("0.5 to 1 mm" in caplog.text) is said
+    assert ("learned from pixels of 0.5 mm to pixels of 1 mm" in caplog.text) is said
 
 
 def test_what_is_not_of_the_networks_kind_is_refused(tmp_path) -> None:
@@ -296,3 +296,15 @@ def test_an_output_that_cannot_hold_the_result_is_refused(
     assert {path.name for path in tmp_path.iterdir()} == {"volume.npz", "slice.npz"}
     restored(Slices(), tmp_path / "slice.npz", tmp_path / "out.png", window=(-160, 240))
     assert np.asarray(Image.open(tmp_path / "out.png")).shape == (8, 8)
+
+
+def test_a_series_at_another_pace_is_warned_about(tmp_path, caplog) -> None:
+    class Series(Volumes):
+        dims = 4
+
+    values = np.random.default_rng(0).uniform(0, 100, (5, 4, 4, 4))
+    np.savez(tmp_path / "in.npz", image=values, spacing=np.array([3.0, 2.0, 2.0]), time_step=0.5)
+    seen = Seen("MR", ((2.0, 2.0), (3.0, 3.0), (2.0, 2.0), (2.0, 2.0)))
+    restored(Series(), tmp_path / "in.npz", tmp_path / "out.npz", seen=seen)
+    assert "voxels of 3 x 2 x 2 mm every 0.5 s" in caplog.text
+    assert "learned from voxels of 3 x 2 x 2 mm every 2 s" in caplog.text
