@@ -1,5 +1,6 @@
 """Seen: what scans a network learned from, kept in its run folder, so that others can be told."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -95,7 +96,9 @@ def recall(folder: Path, description: Mapping[str, Any]) -> Seen:
         # Nothing is prepared for this: restoring must not wait for a dataset.
         described = catalog.read_info(found[-1])
         if described.source == info.get("source"):
-            return of_dataset(Dataset(described.name, open_splits(found[-1]), described))
+            # A run serves without its dataset, so also where that is damaged.
+            with contextlib.suppress(OSError, ValueError, RuntimeError, IndexError):
+                return of_dataset(Dataset(described.name, open_splits(found[-1]), described))
     directions = TURNED.get(str(info.get("source")), "")
     grid = ((local_mri.SPACING_MM, local_mri.SPACING_MM),) * len(directions)
     return Seen(str(info.get("modality", "")), grid, directions)

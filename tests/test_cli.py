@@ -290,6 +290,17 @@ def test_what_the_system_refuses_is_one_line(
     assert "home" in line and "check the path" in line
 
 
+def test_ctrl_c_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medjax.cli.experiments.run", interrupted)
+    assert cli.run(["list"]) == 130
+    assert capsys.readouterr().err == "medjax: stopped\n"
+
+
 def test_the_list_says_what_the_experiments_say(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()

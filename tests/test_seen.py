@@ -64,6 +64,14 @@ def test_a_run_that_kept_nothing_is_told_by_its_dataset_where_that_is_still_ther
     assert seen.recall(tmp_path, {}) == Seen()
 
 
+def test_a_damaged_dataset_does_not_keep_a_run_from_serving(tmp_path: Path) -> None:
+    prepare([(0.5, 0.75), (9.0, 9.0)])
+    for file in (tmp_path / "home").rglob("*array_record*"):
+        file.write_bytes(b"nothing")
+    told = {"name": "slices", "version": "1.0.0", "source": "made up", "modality": "CT"}
+    assert seen.recall(tmp_path, {"dataset": told}) == Seen("CT")
+
+
 def test_the_grid_of_mri_t1_is_known_without_its_files(tmp_path: Path) -> None:
     told = {"name": "mri_t1", "version": "1.0.0", "source": local_mri.INFO.source, "modality": "MR"}
     assert seen.recall(tmp_path, {"dataset": told}) == Seen("MR", ((2.0, 2.0),) * 3, "SAR")
