@@ -1,4 +1,4 @@
-"""Head motion found from the k-space of the moving head itself, and the image without it.
+"""Head motion found from the k-space of the moving head itself.
 
 The forward model of `mri_motion` is inverted: for given poses the image is the least-squares
 solution of A(poses) image = k-space, and the poses are those that leave the smallest residual, as
@@ -13,17 +13,16 @@ order of the segments is known; it does not serve magnitude images, whose k-spac
 import dataclasses
 import functools
 import logging
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex64, Float, Float32, Int
 from scipy.optimize import minimize
-from skimage.transform import resize
 
 from medjax.errors import UserError
-from medjax.physics.mri_motion import Poses, along, kspace_of_segments, planes, segment_of_line
+from medjax.physics.mri_motion import Poses, along, planes
+from medjax.physics.mri_reconstruction import Measured, as_real, cropped, predicted, solve
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class PoseSearch:
       evaluations: of the residual and its gradient in each stage.
       others: share of the samples along the other axes, about the centre.
       inner: steps of conjugate gradients that an evaluation gives the image, from the last one.
-      final: steps for the image at full resolution when the poses are found.
+      final: steps for the image at full resolution when the poses are found, see `reconstruct`.
       damping: weight of the image's energy beside the residual's, which keeps frequencies down
         that no segment measured.
     """
@@ -59,15 +58,6 @@ class PoseSearch:
             raise UserError("search.lines and search.others: must be above 0 and at most 1")
         if min(*self.evaluations, self.inner, self.final) < 1 or self.damping < 0:
             raise UserError("search: counts must be at least 1, damping not negative")
-
-
-class _Scan(NamedTuple):
-    """What was measured, on one grid."""
-
-    kspace: Complex64[Array, "*space"]
-    owner: Int[np.ndarray, "*broadcastable"]
-    support: Float[Array, "*space"]
-    spacing_mm: Float[Array, " axes"]
 
 
 def find_poses(
@@ -98,7 +88,7 @@ def find_poses(
     for lines, evaluations in zip(search.lines, search.evaluations, strict=True):
         shares = [lines if axis == phase_axis else search.others for axis in range(axes)]
         shape = tuple(round(n * share) for n, share in zip(kspace.shape, shares, strict=True))
-        scan = _cropped(kspace, spacing_mm, phase_axis, segments, support, shape)
+        scan = cropped(kspace, spacing_mm, phase_axis, segments, support, shape)
         inside = np.unique(scan.owner[scan.owner >= 0])
         # Poses not yet looked for are most like their neighbours'.
         start = found[inside]
@@ -108,51 +98,8 @@ def find_poses(
     return Poses(found[:, :axes], found[:, axes:])
 
 
-def reconstruct(
-    kspace: Complex64[np.ndarray, "*space"],
-    poses: Poses,
-    spacing_mm: Float32[np.ndarray, " axes"],
-    phase_axis: int,
-    support: Bool[np.ndarray, "*space"],
-    search: PoseSearch = PoseSearch(),
-) -> Float32[np.ndarray, "*space"]:
-    """The real image inside the support whose k-space, seen in these poses, is the measured one.
-
-    Least squares by conjugate gradients. Arguments are those of `find_poses`.
-    """
-    segments = len(poses.translation_mm)
-    scan = _cropped(kspace, spacing_mm, phase_axis, segments, support, kspace.shape)
-    numbers = jnp.arange(segments, dtype=jnp.int32)
-    start = jnp.zeros(kspace.shape, jnp.float32)
-    return np.asarray(_solved(_flat(poses), start, scan, numbers, search.final, search.damping))
-
-
-def _cropped(
-    kspace: Complex64[np.ndarray, "*space"],
-    spacing_mm: Float32[np.ndarray, " axes"],
-    phase_axis: int,
-    segments: int,
-    support: Bool[np.ndarray, "*space"],
-    shape: tuple[int, ...],
-) -> _Scan:
-    """The centre of k-space, the same head about the same centre on a coarser grid."""
-    owner = segment_of_line(kspace.shape[phase_axis], segments)
-    others = tuple(a for a in range(kspace.ndim) if a != phase_axis)
-    owner = along(np.where(np.any(kspace != 0, axis=others), owner, -1), phase_axis, kspace.ndim)
-    for axis, (n, m) in enumerate(zip(kspace.shape, shape, strict=True)):
-        kept = np.fft.ifftshift(np.fft.fftshift(np.arange(n))[n // 2 - m // 2 :][:m])
-        kspace = np.take(kspace, kept, axis) * np.float32(m / n)
-        owner = np.take(owner, kept, axis) if axis == phase_axis else owner
-        # Large voxels begin where small ones do; about the same centre they begin farther in.
-        turns = np.fft.fftfreq(m) * (1 - m / n) / 2
-        kspace = kspace * np.exp(2j * np.pi * along(turns, axis, kspace.ndim)).astype(np.complex64)
-    small = support if shape == support.shape else resize(support.astype(np.float32), shape) > 0.05
-    spacing = spacing_mm * np.asarray(support.shape, np.float32) / np.asarray(shape, np.float32)
-    return _Scan(jnp.asarray(kspace), owner, jnp.asarray(small, jnp.float32), jnp.asarray(spacing))
-
-
 def _descend(
-    scan: _Scan,
+    scan: Measured,
     inside: Int[np.ndarray, " some"],
     fixed: int,
     start: Float[np.ndarray, "some parameters"],
@@ -198,7 +145,7 @@ def _descend(
 
 
 def _stiffness(
-    scan: _Scan, inside: Int[np.ndarray, " some"]
+    scan: Measured, inside: Int[np.ndarray, " some"]
 ) -> Float[np.ndarray, "some parameters"]:
     """How strongly k-space changes with each pose's parameters, by which the search is scaled.
 
@@ -222,34 +169,10 @@ def _stiffness(
 
 
 @functools.partial(jax.jit, static_argnums=(4,))
-def _solved(
-    poses: Float[Array, "segments parameters"],
-    start: Float[Array, "*space"],
-    scan: _Scan,
-    numbers: Int[Array, " segments"],
-    steps: int,
-    damping: float,
-) -> Float[Array, "*space"]:
-    """The image that fits k-space in these poses, some steps on from another image."""
-
-    def forward(image: Float[Array, "*space"]) -> Float[Array, "2 *space"]:
-        return _measured(poses, image, scan, numbers)
-
-    _, backward = jax.vjp(forward, start)
-    measured = _as_real(scan.kspace)
-
-    def normal(image: Float[Array, "*space"]) -> Float[Array, "*space"]:
-        return backward(forward(image))[0] + damping * image
-
-    image, _ = jax.scipy.sparse.linalg.cg(normal, backward(measured)[0], x0=start, maxiter=steps)
-    return image * scan.support
-
-
-@functools.partial(jax.jit, static_argnums=(4,))
 def _evaluated(
     poses: Float[Array, "segments parameters"],
     image: Float[Array, "*space"],
-    scan: _Scan,
+    scan: Measured,
     numbers: Int[Array, " segments"],
     steps: int,
     damping: float,
@@ -259,32 +182,11 @@ def _evaluated(
     At the best image the residual does not change with the image, so the gradient for the poses
     is the one at this image (variable projection, Golub and Pereyra 1973).
     """
-    image = _solved(poses, image, scan, numbers, steps, damping)
+    image = solve(poses, image, scan, numbers, steps, damping)
 
     def residual(poses: Float[Array, "segments parameters"]) -> Float[Array, ""]:
-        error = _measured(poses, image, scan, numbers) - _as_real(scan.kspace)
+        error = predicted(poses, image, scan, numbers) - as_real(scan.kspace)
         return jnp.sum(jnp.square(error)) + damping * jnp.sum(jnp.square(image))
 
     value, gradient = jax.value_and_grad(residual)(poses)
     return image, value, gradient
-
-
-def _measured(
-    poses: Float[Array, "segments parameters"],
-    image: Float[Array, "*space"],
-    scan: _Scan,
-    numbers: Int[Array, " segments"],
-) -> Float[Array, "2 *space"]:
-    axes = image.ndim
-    split = Poses(poses[:, :axes], poses[:, axes:])
-    kspace = kspace_of_segments(image * scan.support, split, numbers, scan.owner, scan.spacing_mm)
-    return _as_real(kspace)
-
-
-def _as_real(kspace: Complex64[Array, "*space"]) -> Float[Array, "2 *space"]:
-    """Real and imaginary parts, scaled so that they hold the image's energy."""
-    return jnp.stack([kspace.real, kspace.imag]) / np.float32(np.sqrt(kspace.size))
-
-
-def _flat(poses: Poses) -> Float[Array, "segments parameters"]:
-    return jnp.concatenate(poses, axis=1)

@@ -12,7 +12,8 @@ from scipy import ndimage
 from medjax.metrics.mri import head_mask
 from medjax.physics.mri import Poses, bias_field, draw_poses, kspace_of_moving, line_mask
 from medjax.physics.mri_motion import along
-from medjax.physics.mri_poses import PoseSearch, find_poses, reconstruct
+from medjax.physics.mri_poses import PoseSearch, find_poses
+from medjax.physics.mri_reconstruction import reconstruct
 from medjax.tasks.base import Case, Record
 from medjax.tasks.mri_motion import MRIMotion
 
@@ -80,7 +81,9 @@ class MRIKSpaceMotion(MRIMotion):
         outline = np.asarray(away) <= OUTLINE_MM
         axis, segments = self.phase_axis, self.motion.segments
         poses = find_poses(kspace, spacing_mm, axis, segments, outline, self.search)
-        image = reconstruct(kspace, poses, spacing_mm, axis, outline, self.search)
+        image = reconstruct(
+            kspace, poses, spacing_mm, axis, outline, self.search.final, self.search.damping
+        )
         # A magnitude, as what the network has seen in training.
         return np.abs(image)
 

@@ -28,6 +28,7 @@ from medjax.physics.mri import (
     zero_filled,
 )
 from medjax.tasks.base import Case, Record, Task
+from medjax.tasks.ranges import check_ranges
 
 # Corrupted volumes kept for training: 500 of 96 x 112 x 96.
 CACHE_BYTES = 2 * 1024**3
@@ -85,10 +86,7 @@ class MRIMotion(Task):
     filters: ClassVar[tuple[str, ...]] = ("median 3", "TV", "wavelet")
 
     def __post_init__(self) -> None:
-        for name in ("severity", "gain"):
-            low, high = getattr(self, name)
-            if not 0 <= low <= high:
-                raise UserError(f"task.{name} {low} {high}: must be 0 or more, in order")
+        check_ranges(self, "severity", "gain")
         if self.phase_axis not in range(self.dims):
             raise UserError(f"task.phase_axis {self.phase_axis}: must be 0 (z), 1 (y) or 2 (x)")
         if min(self.noise, self.bias) < 0 or self.draws < 1:

@@ -9,7 +9,8 @@ from scipy import ndimage
 from medjax.errors import UserError
 from medjax.physics.mri import Poses, kspace_of_moving, line_mask
 from medjax.physics.mri_motion import along
-from medjax.physics.mri_poses import PoseSearch, find_poses, reconstruct
+from medjax.physics.mri_poses import PoseSearch, find_poses
+from medjax.physics.mri_reconstruction import reconstruct
 
 SEGMENTS = 4
 MM = np.full(2, 2.0, np.float32)
@@ -20,7 +21,7 @@ def acquired(image: np.ndarray, poses: Poses, mm: np.ndarray, axis: int) -> np.n
     return np.asarray(_moved(image, poses, mm, axis))
 
 
-QUICK = PoseSearch(lines=(0.5, 1.0), evaluations=(25, 20), others=1.0, final=20)
+QUICK = PoseSearch(lines=(0.5, 1.0), evaluations=(25, 20), others=1.0)
 
 
 def head() -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +57,7 @@ def test_poses_and_image_are_found_again(axis) -> None:
     assert np.abs(off[1:]).max() < 0.3
     np.testing.assert_array_equal(off[SEGMENTS // 2], 0)
     before = error(np.abs(np.fft.ifft2(kspace)), truth, inside)
-    after = error(reconstruct(kspace, found, MM, axis, outline, QUICK), truth, inside)
+    after = error(reconstruct(kspace, found, MM, axis, outline, 20), truth, inside)
     assert before > 0.1 and after < before / 2
 
 
@@ -67,7 +68,7 @@ def test_known_poses_give_the_image_back_from_fewer_lines() -> None:
     mask = np.fft.ifftshift(line_mask(len(truth), 1.3, 12))
     kspace = np.where(along(mask, 0, 2), kspace, 0)
     outline = np.asarray(ndimage.binary_dilation(inside))
-    image = reconstruct(kspace, poses, MM, 0, outline, PoseSearch(final=60, damping=1e-5))
+    image = reconstruct(kspace, poses, MM, 0, outline, steps=60, damping=1e-5)
     assert error(image, truth, inside) < 0.02
     assert not image[outline == 0].any()
 
@@ -79,7 +80,7 @@ def test_a_still_head_is_found_to_be_still() -> None:
     found = find_poses(kspace, MM, 0, SEGMENTS, inside, QUICK)
     # A drift that grows from the centre outwards is all but invisible.
     assert np.abs(np.concatenate(found, 1)).max() < 0.3
-    assert error(reconstruct(kspace, found, MM, 0, inside, QUICK), truth, inside) < 0.05
+    assert error(reconstruct(kspace, found, MM, 0, inside, 20), truth, inside) < 0.05
 
 
 def test_a_volume_turns_in_all_planes() -> None:
@@ -92,7 +93,7 @@ def test_a_volume_turns_in_all_planes() -> None:
     poses = np.zeros((2, 6), np.float32)
     poses[0] = [2, -3, 1.5, 2, -2, 3]
     kspace = acquired(volume, Poses(*map(jnp.asarray, np.split(poses, 2, 1))), mm, 1)
-    search = PoseSearch(lines=(1.0,), evaluations=(40,), others=1.0, final=20)
+    search = PoseSearch(lines=(1.0,), evaluations=(40,), others=1.0)
     found = np.concatenate(find_poses(kspace, mm, 1, 2, outline, search), 1)
     assert np.abs(found - poses).max() < 0.5
 

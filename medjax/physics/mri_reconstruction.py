@@ -1,0 +1,124 @@
+"""The image of a head that moved between segments of k-space, where its poses are known.
+
+Least squares: the real image inside the head's outline whose k-space, each segment seen in its
+pose, is the measured one. A(poses) is `mri_motion.kspace_of_segments`; its adjoint is JAX's.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Complex64, Float, Float32, Int
+from skimage.transform import resize
+
+from medjax.physics.mri_motion import Poses, along, kspace_of_segments, segment_of_line
+
+
+class Measured(NamedTuple):
+    """A moving head's k-space on one grid, with what is known beside it."""
+
+    kspace: Complex64[Array, "*space"]
+    """As `jnp.fft.fftn` orders it, 0 where it was not acquired."""
+    owner: Int[np.ndarray, "*broadcastable"]
+    """The segment that acquired each sample, -1 where none did."""
+    support: Float[Array, "*space"]
+    """1 where the head may be, else 0."""
+    spacing_mm: Float[Array, " axes"]
+
+
+def reconstruct(
+    kspace: Complex64[np.ndarray, "*space"],
+    poses: Poses,
+    spacing_mm: Float32[np.ndarray, " axes"],
+    phase_axis: int,
+    support: Bool[np.ndarray, "*space"],
+    steps: int = 8,
+    damping: float = 1e-3,
+) -> Float32[np.ndarray, "*space"]:
+    """The real image inside the support whose k-space, seen in these poses, is the measured one.
+
+    Args:
+      kspace: as `jnp.fft.fftn` orders it, of a real object; 0 where a line was not acquired.
+      poses: one for each segment.
+      spacing_mm: between samples of the image along each axis.
+      phase_axis: axis of phase encoding, whose lines are shared out by `segment_of_line`.
+      support: False where there is nothing but air.
+      steps: of conjugate gradients.
+      damping: weight of the image's energy beside the residual's, which keeps frequencies down
+        that no segment measured.
+    """
+    segments = len(poses.translation_mm)
+    scan = cropped(kspace, spacing_mm, phase_axis, segments, support, kspace.shape)
+    numbers = jnp.arange(segments, dtype=jnp.int32)
+    start = jnp.zeros(kspace.shape, jnp.float32)
+    return np.asarray(solve(jnp.concatenate(poses, axis=1), start, scan, numbers, steps, damping))
+
+
+def cropped(
+    kspace: Complex64[np.ndarray, "*space"],
+    spacing_mm: Float32[np.ndarray, " axes"],
+    phase_axis: int,
+    segments: int,
+    support: Bool[np.ndarray, "*space"],
+    shape: tuple[int, ...],
+) -> Measured:
+    """The centre of k-space, the same head about the same centre on a coarser grid."""
+    owner = segment_of_line(kspace.shape[phase_axis], segments)
+    others = tuple(a for a in range(kspace.ndim) if a != phase_axis)
+    owner = along(np.where(np.any(kspace != 0, axis=others), owner, -1), phase_axis, kspace.ndim)
+    for axis, (n, m) in enumerate(zip(kspace.shape, shape, strict=True)):
+        kept = np.fft.ifftshift(np.fft.fftshift(np.arange(n))[n // 2 - m // 2 :][:m])
+        kspace = np.take(kspace, kept, axis) * np.float32(m / n)
+        owner = np.take(owner, kept, axis) if axis == phase_axis else owner
+        # Large voxels begin where small ones do; about the same centre they begin farther in.
+        turns = np.fft.fftfreq(m) * (1 - m / n) / 2
+        kspace = kspace * np.exp(2j * np.pi * along(turns, axis, kspace.ndim)).astype(np.complex64)
+    small = support if shape == support.shape else resize(support.astype(np.float32), shape) > 0.05
+    spacing = spacing_mm * np.asarray(support.shape, np.float32) / np.asarray(shape, np.float32)
+    return Measured(
+        jnp.asarray(kspace), owner, jnp.asarray(small, jnp.float32), jnp.asarray(spacing)
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(4,))
+def solve(
+    poses: Float[Array, "segments parameters"],
+    start: Float[Array, "*space"],
+    scan: Measured,
+    numbers: Int[Array, " segments"],
+    steps: int,
+    damping: float,
+) -> Float[Array, "*space"]:
+    """The image that fits k-space in these poses, some steps on from another image."""
+
+    def forward(image: Float[Array, "*space"]) -> Float[Array, "2 *space"]:
+        return predicted(poses, image, scan, numbers)
+
+    _, backward = jax.vjp(forward, start)
+    measured = as_real(scan.kspace)
+
+    def normal(image: Float[Array, "*space"]) -> Float[Array, "*space"]:
+        return backward(forward(image))[0] + damping * image
+
+    image, _ = jax.scipy.sparse.linalg.cg(normal, backward(measured)[0], x0=start, maxiter=steps)
+    return image * scan.support
+
+
+def predicted(
+    poses: Float[Array, "segments parameters"],
+    image: Float[Array, "*space"],
+    scan: Measured,
+    numbers: Int[Array, " segments"],
+) -> Float[Array, "2 *space"]:
+    """What a scan like this would measure of an image, as `as_real` gives it."""
+    axes = image.ndim
+    split = Poses(poses[:, :axes], poses[:, axes:])
+    kspace = kspace_of_segments(image * scan.support, split, numbers, scan.owner, scan.spacing_mm)
+    return as_real(kspace)
+
+
+def as_real(kspace: Complex64[Array, "*space"]) -> Float[Array, "2 *space"]:
+    """Real and imaginary parts, scaled so that they hold the image's energy."""
+    return jnp.stack([kspace.real, kspace.imag]) / np.float32(np.sqrt(kspace.size))
