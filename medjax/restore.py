@@ -16,6 +16,7 @@ from medjax.io.dicom import FORMAT as DICOM
 from medjax.io.folder import READERS
 from medjax.io.grey import check_window, from_grey, to_grey
 from medjax.placing import Placement, placement
+from medjax.remarks import Remark, remarks
 from medjax.scan import Scan
 from medjax.seen import NOTHING, Seen
 from medjax.tasks.base import Task
@@ -142,7 +143,7 @@ class _Opened(NamedTuple):
     greys: tuple[float, float] | None
     colour: bool
     place: Placement | None
-    remarks: tuple[accept.Remark, ...]
+    remarks: tuple[Remark, ...]
 
     def said(self, description: str) -> str:
         return ", ".join([description, *(remark.short for remark in self.remarks)])
@@ -172,7 +173,7 @@ def _open(
     if seen.directions and task.dims == 3:
         spacing = tuple(low for low, _ in seen.spacing)
         place = placement(scan, seen.directions, spacing if task.interpolable else None)
-    told += accept.remarks(scan, task, seen, place)
+    told += remarks(scan, task, seen, place)
     return _Opened(scan, greys, "c" in read.axes, place, told)
 
 
