@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float32
 
 from medjax.baselines.filters import named
 from medjax.build import batches_of, training_of
@@ -155,7 +156,7 @@ def evaluate(folder: Path, run: Trained) -> tables.Results:
         title=f"medjax: {experiment.name}",
         results=results,
         judged=network,
-        cases=[_pictures(task, j) for j in judged[:4]],
+        cases=[_pictures(task, j, run.seen.affine) for j in judged[:4]],
         history=read_metrics(folder),
         experiment=json.loads((folder / EXPERIMENT).read_text()),
         next_steps=[f"medjax restore {folder} INPUT OUTPUT"],
@@ -186,13 +187,21 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
-def _pictures(task: Task, judged: Judged) -> CasePictures:
+def _pictures(
+    task: Task, judged: Judged, affine: Float32[np.ndarray, "4 4"] | None
+) -> CasePictures:
     low, high = task.display
+    note = ""
     case, images, spacing = judged.case, judged.images, judged.case.spacing
     if task.dims == 4:
         # Of a series, the volume that suffered most.
         error = np.abs(case.degraded - case.reference).mean(axis=(1, 2, 3))
-        images = {name: image[int(error.argmax())] for name, image in images.items()}
+        worst = int(error.argmax())
+        images = {name: image[worst] for name, image in images.items()}
+        note = (
+            f"Volume {worst + 1} of {len(error)}, the one that suffered most; figures are of the "
+            "whole series."
+        )
         spacing = None if spacing is None else spacing[1:]
     return CasePictures(
         case_id=case.name,
@@ -200,4 +209,6 @@ def _pictures(task: Task, judged: Judged) -> CasePictures:
         reference=task.reference_name,
         window=Window(low, high, task.unit),
         spacing=spacing,
+        affine=affine if task.dims == 3 else None,
+        note=note,
     )

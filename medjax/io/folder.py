@@ -107,8 +107,7 @@ def read_one_series(folder: Path) -> Scan:
     names = {header.series for header in headers}
     if len(names) > 1:
         raise UserError(
-            f"{folder}: {len(names)} DICOM series in one folder; move each to a folder of its own, "
-            "or read the whole folder (medjax restore FOLDER)"
+            f"{folder}: {len(names)} DICOM series in one folder; give each a folder of its own"
         )
     if len(headers) == 1:
         return read_file(headers[0].path)

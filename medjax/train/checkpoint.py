@@ -203,7 +203,8 @@ class Checkpoints:
                 skipped.append(f"{self._path(candidate)}: {error}")
                 _log.warning("%s", skipped[-1])
         why = "; ".join(skipped) or f"found {self.steps() or 'none'}"
-        raise UserError(f"{self.folder}: no checkpoint for step {step!r} ({why})")
+        wanted = f"at step {step}" if isinstance(step, int) else "that can be read"
+        raise UserError(f"{self.folder}: no checkpoint {wanted} ({why}); train again")
 
     def describe_newest(self) -> str:
         """`last good checkpoint: PATH`, for messages; waits for a save under way."""

@@ -226,7 +226,7 @@ def test_a_tiny_run_from_end_to_end(
     label = experiment.method.label
     assert {label, *FMRISeries.filters} < set(values)
     assert values[label]["psnr"] > values["corrupted series"]["psnr"] - 1
-    assert (folder / "report.html").stat().st_size > 10_000
+    assert "the one that suffered most" in (folder / "report.html").read_text()
 
 
 def test_volumes_join_the_batch_for_a_network_of_volumes() -> None:

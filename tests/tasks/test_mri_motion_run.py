@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from medjax import run
+from medjax.data import local_mri
 from medjax.data.builder import DatasetInfo, write_dataset
 from medjax.evaluate import Tiling
 from medjax.experiment import Data, Experiment, Keep, Schedule
@@ -32,7 +33,7 @@ def volume(subject: str, seed: int) -> dict:
 )
 def test_from_training_to_a_restored_file(tmp_path, monkeypatch, slicewise, patch) -> None:
     monkeypatch.setenv("MEDJAX_HOME", str(tmp_path / "home"))
-    info = DatasetInfo("heads", "1.0.0", "none", "made up", "MR", "", dims=3)
+    info = DatasetInfo("heads", "1.0.0", "none", local_mri.INFO.source, "MR", "", dims=3)
     write_dataset(
         info,
         {"train": [lambda: [volume("a", 0), volume("b", 1)]], "test": [lambda: [volume("c", 2)]]},
@@ -56,6 +57,8 @@ def test_from_training_to_a_restored_file(tmp_path, monkeypatch, slicewise, patc
     means = {row.method: row.values["mae_percent"] for row in results.rows}
     assert means["with motion"] > 1 and means["at rest (reference)"] == 0
     assert set(means) > {"median 3", "TV", "wavelet", "regression"}
+    # The dataset's grid tells how its volumes lie, so the report can turn them upright.
+    assert "axial" in (tmp_path / "run" / "report.html").read_text()
     source, target = tmp_path / "in.nii.gz", tmp_path / "out.nii.gz"
     image = volume("d", 3)["image"]
     nib.save(nib.Nifti1Image(image.T, np.diag([4.0, 4.0, 4.0, 1.0])), source)
