@@ -1,0 +1,122 @@
+"""What is printed and kept of one dose."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.ldct import claims
+from benchmarks.ldct.chest import Scene, Stage
+from benchmarks.ldct.clinical import FALSE_POSITIVES, columns
+from benchmarks.ldct.rows import (
+    Against,
+    Judged,
+    against,
+    clinical_table,
+    quality_table,
+    values_of,
+)
+from benchmarks.restoration import show
+from benchmarks.restoration.training import Network
+from medjax.metrics.bootstrap import Interval
+from medjax.report.table import Results, to_json, to_rich
+
+
+class Found(NamedTuple):
+    """All that is told of one dose."""
+
+    dose: float
+    rows: list[Judged]
+    full: Judged
+    differences: list[Against | None]
+    quality: Results
+    clinical: Results
+    claims: list[str]
+
+
+def found(
+    stage: Stage, scene: Scene, rows: list[Judged], full: Judged, networks: Sequence[Network]
+) -> Found:
+    """Tables, intervals and claims of the rows; the first is the low-dose input."""
+    title = f"Real chest CT at {scene.dose:.0%} dose"
+    said = note(stage, rows[0])
+    quality = quality_table(title, said, rows, networks)
+    clinical = clinical_table(f"{title}, what clinicians ask for", said, rows, full)
+    settled = claims.settled(rows, rows[0], full) if scene.dose == claims.DOSE else []
+    return Found(scene.dose, rows, full, against(rows, rows[0]), quality, clinical, settled)
+
+
+def note(stage: Stage, low: Judged) -> str:
+    """What a reader needs to read the numbers right."""
+    task, (first, last) = stage.task, stage.task.window
+    slices = len(set(stage.slices))
+    noise = claims.mean_noise([low])
+    return (
+        f"One chest patient, {slices} slices, {len(stage.probes) // slices} noise realisations of "
+        f"each: nothing is said of other patients. Input {noise:.1f} HU of noise in flat tissue: "
+        f"{task.model.photons:g} photons a ray at full dose, {task.views} views, {task.filter} "
+        f"filter. PSNR, SSIM and VIF against the noise-free scan in [{first:g}, {last:g}] HU. The "
+        "networks learned on heads and an abdomen of other patients, filters are tuned on the "
+        "same and know the true noise level. The nodule detector learned on other slices of this "
+        f"patient at full dose; sensitivity at {FALSE_POSITIVES:g} false positive a slice."
+    )
+
+
+def printed(told: Found, console: Console) -> None:
+    """Both tables, the differences, the claims."""
+    console.print(to_rich(told.quality))
+    console.print(to_rich(told.clinical))
+    table = Table("method", "seed", "lesion d'", "nodule sensitivity", title="minus low-dose FBP")
+    for row, other in zip(told.rows, told.differences, strict=True):
+        if other is not None:
+            seed = row.contender.seed
+            table.add_row(
+                row.contender.name,
+                "–" if seed is None else str(seed),
+                _interval(other.dprime),
+                _interval(other.sensitivity),
+            )
+    console.print(table)
+    for sentence in told.claims:
+        console.print(sentence, highlight=False)
+
+
+def kept(told: Found) -> dict[str, Any]:
+    """The same and every single value, for JSON."""
+    gained = show.gains(values_of(told.rows))
+    return {
+        "dose": told.dose,
+        "quality": to_json(told.quality),
+        "clinical": to_json(told.clinical),
+        "rows": [
+            {
+                "row": row.contender.name,
+                "kind": row.contender.kind,
+                "seed": row.contender.seed,
+                "clinical": _finite(columns(row.measured, told.full.measured)),
+                "minus_low_dose": None
+                if other is None
+                else {key: _finite(i._asdict()) for key, i in other._asdict().items()},
+            }
+            for row, other in zip(told.rows, told.differences, strict=True)
+        ],
+        "gain_db": {
+            row: {other: _finite(i._asdict()) for other, i in own.items()}
+            for row, own in gained.items()
+        },
+        "claims": told.claims,
+        "values": [
+            {**value, "values": _finite(value["values"])}
+            for value in show.to_json(values_of(told.rows))
+        ],
+    }
+
+
+def _interval(found: Interval) -> str:
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
