@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +22,8 @@ from benchmarks.ldct.rows import (
 from benchmarks.restoration import show
 from benchmarks.restoration.training import Network
 from medjax.metrics.bootstrap import Interval
-from medjax.report.table import Results, to_json, to_rich
+from medjax.metrics.column import Column
+from medjax.report.table import Results, format_value, to_json, to_rich
 
 
 class Found(NamedTuple):
@@ -41,26 +43,40 @@ def found(
 ) -> Found:
     """Tables, intervals and claims of the rows; the first is the low-dose input."""
     title = f"Real chest CT at {scene.dose:.0%} dose"
-    said = note(stage, rows[0])
-    quality = quality_table(title, said, rows, networks)
-    clinical = clinical_table(f"{title}, what clinicians ask for", said, rows, full)
+    quality = quality_table(title, quality_note(stage, scene, rows[0]), rows, networks)
+    clinical = clinical_table(f"{title}, what clinicians ask for", clinical_note(stage), rows, full)
     settled = claims.settled(rows, rows[0], full) if scene.dose == claims.DOSE else []
     return Found(scene.dose, rows, full, against(rows, rows[0]), quality, clinical, settled)
 
 
-def note(stage: Stage, low: Judged) -> str:
-    """What a reader needs to read the numbers right."""
+def quality_note(stage: Stage, scene: Scene, low: Judged) -> str:
+    """What a reader needs to read the first table right."""
     task, (first, last) = stage.task, stage.task.window
-    slices = len(set(stage.slices))
-    noise = claims.mean_noise([low])
+    flat = format_value(Column("noise", "noise", digits=1), claims.mean_noise([low]))
+    body = np.mean([given.case.noise_std for given in scene.plain])
     return (
-        f"One chest patient, {slices} slices, {len(stage.probes) // slices} noise realisations of "
-        f"each: nothing is said of other patients. Input {noise:.1f} HU of noise in flat tissue: "
-        f"{task.model.photons:g} photons a ray at full dose, {task.views} views, {task.filter} "
-        f"filter. PSNR, SSIM and VIF against the noise-free scan in [{first:g}, {last:g}] HU. The "
-        "networks learned on heads and an abdomen of other patients, filters are tuned on the "
-        "same and know the true noise level. The nodule detector learned on other slices of this "
-        f"patient at full dose; sensitivity at {FALSE_POSITIVES:g} false positive a slice."
+        f"{_cases(stage)} Noise of the input: {flat} HU in flat tissue, {body:.1f} HU over the "
+        f"body; {task.model.photons:g} photons a ray at full dose, {task.views} views, "
+        f"{task.filter} filter. PSNR, SSIM and VIF in [{first:g}, {last:g}] HU against the scan "
+        "without noise. The networks learned on heads and an abdomen of other patients with their "
+        "experiments' photons; filters are tuned on the same scans and know the true noise level."
+    )
+
+
+def clinical_note(stage: Stage) -> str:
+    """What a reader needs to read the second table right."""
+    return (
+        f"{_cases(stage)} The nodule detector learned on other slices of the same patient at full "
+        f"dose; sensitivity at {FALSE_POSITIVES:g} false positive a slice, F1 at the full dose's "
+        "threshold. Means over seeds."
+    )
+
+
+def _cases(stage: Stage) -> str:
+    slices = dict.fromkeys(stage.slices)
+    return (
+        f"One chest patient: slices {', '.join(map(str, slices))} with "
+        f"{len(stage.probes) // len(slices)} realisations of the noise; other patients may differ."
     )
 
 
