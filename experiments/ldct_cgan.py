@@ -7,13 +7,13 @@ and learning rates. Against the article, nothing is normalised and the network i
 level of its input: batch statistics of one dose mislead at another. The `full` setting is for
 accelerators and was not run.
 
-`python -m benchmarks.restoration --suite ct --seeds 0` (`cpu` setting, head of another patient and
-scanner, three noise draws) printed in dB / SSIM, at 10 and at 25 % dose:
+`python -m benchmarks.restoration --suite ct` (`cpu` setting, head of another patient and scanner,
+three noise draws, three training seeds) printed in dB / SSIM, at 10 and at 25 % dose:
 
     low-dose FBP                      34.20 / 0.8781    38.26 / 0.9260
     NLM, tuned, true noise level      44.62 / 0.9895    46.67 / 0.9926
     BM3D, noise spectrum and level    45.59 / 0.9918    47.72 / 0.9939
-    cGAN                              44.85 / 0.9911    47.10 / 0.9934
+    cGAN                              44.78 / 0.9910    47.01 / 0.9933
 
 Ahead of NLM, behind BM3D, which is told the spectrum of the noise and its level.
 """
