@@ -45,7 +45,7 @@ class PoseSearch:
     """
 
     lines: tuple[float, ...] = (0.5, 0.75, 1.0)
-    evaluations: tuple[int, ...] = (20, 12, 15)
+    evaluations: tuple[int, ...] = (30, 15, 20)
     others: float = 0.5
     inner: int = 3
     final: int = 8

@@ -6,7 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Complex64, Float32, PRNGKeyArray
+from jaxtyping import Array, Complex64, Float, Float32, PRNGKeyArray
 from scipy import ndimage
 
 from medjax.metrics.mri import head_mask
@@ -51,6 +51,12 @@ class MRIKSpaceMotion(MRIMotion):
             "known; the network is given that image, and its time does not hold the search's."
         )
 
+    def noisy(
+        self, key: PRNGKeyArray, image: Float[Array, "batch *space 1"]
+    ) -> Float[Array, "batch *space 1"]:
+        # Of a real image, which a reconstruction gives back, and not of its magnitude.
+        return image + self.noise * jax.random.normal(key, image.shape, image.dtype)
+
     def simulate(self, record: Record, seed: int) -> Case:
         motion_key, noise_key = jax.random.split(jax.random.key(seed))
         reference, _ = self.normalise(record["image"])
@@ -81,11 +87,9 @@ class MRIKSpaceMotion(MRIMotion):
         outline = np.asarray(away) <= OUTLINE_MM
         axis, segments = self.phase_axis, self.motion.segments
         poses = find_poses(kspace, spacing_mm, axis, segments, outline, self.search)
-        image = reconstruct(
+        return reconstruct(
             kspace, poses, spacing_mm, axis, outline, self.search.final, self.search.damping
         )
-        # A magnitude, as what the network has seen in training.
-        return np.abs(image)
 
     def _acquired(
         self,

@@ -166,7 +166,13 @@ class MRIMotion(Task):
         flips = jax.random.bernoulli(flip_key, shape=(self.dims, len(clean), *ones))
         for axis, flip in enumerate(flips):
             pair = jnp.where(flip, jnp.flip(pair, axis + 2), pair)
-        return Pair(self.encode(rician(noise_key, pair[0], self.noise)), pair[1])
+        return Pair(self.encode(self.noisy(noise_key, pair[0])), pair[1])
+
+    def noisy(
+        self, key: PRNGKeyArray, image: Float[Array, "batch *space 1"]
+    ) -> Float[Array, "batch *space 1"]:
+        """What the network is given of an image with motion: here a magnitude, with its noise."""
+        return rician(key, image, self.noise)
 
     def simulate(self, record: Record, seed: int) -> Case:
         motion_key, noise_key = jax.random.split(jax.random.key(seed))
@@ -182,7 +188,8 @@ class MRIMotion(Task):
         return degraded
 
     def decode(self, restored: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:
-        return restored
+        # The magnitude of a signal is not negative.
+        return jnp.maximum(restored, 0)
 
     def judge(self, case: Case, restored: Float32[np.ndarray, "*space"]) -> dict[str, float]:
         head = head_mask(case.reference)
