@@ -2,20 +2,9 @@
 
     medjax train mri_motion_cgan2d
 
-The same volumes, the same 3-D motion and as many voxels as in `mri_motion_cgan3d`; the network
-sees axial slices one at a time.
-
-`python -m benchmarks.restoration --suite mri --seeds 0` (`cpu` setting, two unseen heads, three
-motions each) printed MAE in the head as a share of its mean, PSNR and SSIM:
-
-    with motion                 13.15 %    24.42 dB    0.591
-    wavelet, tuned              12.71 %    24.73 dB    0.612
-    2-D cGAN, slice by slice    12.50 %    25.18 dB    0.812
-    3-D cGAN                    13.04 %    24.83 dB    0.723
-
-Most of that is one of the two heads (11.2 to 10.0 %); the other stays at 15.1 %. In a trial, 227
-steps of this network with the L1 loss alone took them from 17.0 to 15.4 % and from 12.2 to 11.0 %.
-The `full` setting was not run.
+The same volumes, the same 3-D motion, the same search for its poses and as many voxels as in
+`mri_motion_cgan3d`, whose docstring has the results of both; the network sees axial slices one at a
+time. The `full` setting was not run.
 """
 
 import dataclasses
