@@ -21,11 +21,12 @@ motions each) printed MAE in the head as a share of its mean, PSNR and SSIM:
     2-D cGAN, slice by slice     6.11 %    31.88 dB    0.890
     3-D cGAN                     6.28 %    31.81 dB    0.904
 
-The error is halved (0.48 times; 0.59 on one head, 0.31 on the other), nearly all of it by the
+The error is halved (0.48 times; 0.60 on one head, 0.31 on the other), nearly all of it by the
 poses. The 3-D network is ahead of the 2-D one in SSIM, +0.014 [0.003, 0.027], and level in PSNR,
--0.07 dB [-0.24, 0.03]. The search takes the phase as removed and the order of the segments as known,
-as they are in this simulation; it took two minutes a head on 2 busy cores. A magnitude image without
-k-space gets no more than the network, which undoes no large motion. The `full` setting was not run.
+-0.07 dB [-0.24, 0.03]. The search takes the phase as removed and the order of the segments as
+known, as they are in this simulation; it took two minutes a head on 2 busy cores. A magnitude image
+without k-space gets no more than the network, which undoes no large motion. The `full` setting was
+not run.
 """
 
 import dataclasses
