@@ -7,13 +7,13 @@ initial values), so that parameters interchange. Beyond Flax they take 4 spatial
 Derivatives are reverse-mode, of any order (`jax.grad` of `jax.grad`); `jax.jvp` and `jacfwd` raise.
 
 One training step on 2 CPU cores (Xeon with AVX-512, jax 0.10.1, PyTorch 2.13 channels-last),
-medians of interleaved rounds, by `python -m benchmarks.conv --cases U-Net --what training --clock
-cpu`, with the batch norm of medjax/nn/norm.py:
+medians of interleaved rounds, by `python -m benchmarks.conv --cases U-Net --what training`, with
+the batch norm of medjax/nn/norm.py:
 
 | | stock / ours | PyTorch / ours |
 |---|---|---|
-| 2-D U-Net, 4x256^2, base 32 | 39 | 0.87 |
-| 3-D U-Net, 2x48^3, base 16 | 57 | 0.70 |
+| 2-D U-Net, 4x256^2, base 32 | 42 | 0.89 |
+| 3-D U-Net, 2x48^3, base 16 | 54 | 0.62 |
 
 Stock varies most from run to run. What is left to PyTorch is copies: in 3-D of the shifts that are
 folded into channels, and in the weight gradient.

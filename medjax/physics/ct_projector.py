@@ -3,9 +3,10 @@
 Differentiable to any order: each of the two is the other's vector-Jacobian product. Runs under jit
 and vmap; geometries are static.
 
-CPU seconds for 512² pixels, 720 views, 736 detectors, by `python -m benchmarks.projector` on two
-busy x86 cores: projection 0.73 (scikit-image 3.1× that, ASTRA's CPU code 1.2×), FBP 0.48 (3.3×,
-1.7×); an image of a batch of four, with `--batch 4`: 0.61 (3.5×, 1.4×) and 0.26 (5.7×, 2.9×).
+Seconds for 512² pixels, 720 views, 736 detectors, by `python -m benchmarks.projector` on two idle
+x86 cores: projection 0.33 (scikit-image 6.1× that, ASTRA's CPU code 2.4×), FBP 0.24 (5.5×, 3.0×);
+an image of a batch of four, with `--batch 4`: 0.26 (7.5×, 3.0×) and 0.11 (12.2×, 6.5×). The other
+two use one core: in processor time projection is 3.2× and 1.3×, FBP 3.1× and 1.6×.
 """
 
 import jax.numpy as jnp
