@@ -1,7 +1,6 @@
 """Supervised restoration of CT in both domains: the image and the projections it is made from."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key, PyTree
@@ -13,15 +12,12 @@ from medjax.methods.base import (
     Method,
     Metrics,
     Pair,
+    Variables,
     create_learner,
-    global_norm,
-    mean_over,
     statistics_of,
     train_pass,
-    update_learner,
 )
-from medjax.methods.ema import update_ema
-from medjax.methods.regression import RegressionState
+from medjax.methods.supervised import SupervisedState, descended, started
 
 
 def dual_domain(
@@ -62,39 +58,25 @@ def dual_domain(
     if sinogram_weight < 0:
         raise UserError(f"method.sinogram_weight {sinogram_weight}: must not be negative")
 
-    def init(key: Key[Array, ""], batch: Pair) -> RegressionState:
-        learner = create_learner(network, optimizer, key, batch.degraded)
-        return RegressionState(
-            step=jnp.zeros((), jnp.int32),
-            ema=jax.tree.map(jnp.copy, learner.variables),
-            network=learner,
-        )
+    def init(key: Key[Array, ""], batch: Pair) -> SupervisedState:
+        return started(create_learner(network, optimizer, key, batch.degraded))
 
     def step(
-        state: RegressionState, batch: Pair, key: Key[Array, ""]
-    ) -> tuple[RegressionState, Metrics]:
-        variables = state.network.variables
+        state: SupervisedState, batch: Pair, key: Key[Array, ""]
+    ) -> tuple[SupervisedState, Metrics]:
         degraded, clean = batch
 
-        def objective(params: PyTree):
-            both, statistics = train_pass(
-                network, params, statistics_of(variables), key, degraded, method="both"
-            )
+        def objective(params: PyTree) -> tuple[Metrics, Variables]:
+            statistics = statistics_of(state.network.variables)
+            both, statistics = train_pass(network, params, statistics, key, degraded, method="both")
             pixel = loss(both.image, clean["image"])
             rays = sinogram_loss(both.sinogram, clean["sinogram"], degraded["level"])
-            metrics = {"loss": pixel + sinogram_weight * rays, "pixel": pixel, "sinogram": rays}
-            return metrics["loss"], (statistics, metrics)
+            value = pixel + sinogram_weight * rays
+            return {"loss": value, "pixel": pixel, "sinogram": rays}, statistics
 
-        (_, (statistics, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(
-            variables["params"]
-        )
-        metrics, statistics, gradient = mean_over(axis_name, (metrics, statistics, gradient))
-        metrics["gradient_norm"] = global_norm(gradient)
-        learner = update_learner(state.network, optimizer, gradient, statistics)
-        ema = update_ema(state.ema, learner.variables, state.step, ema_decay)
-        return RegressionState(step=state.step + 1, ema=ema, network=learner), metrics
+        return descended(state, objective, optimizer, ema_decay, axis_name)
 
-    def restore(state: RegressionState, degraded: PyTree) -> Float[Array, "batch y x c"]:
+    def restore(state: SupervisedState, degraded: PyTree) -> Float[Array, "batch y x c"]:
         return network.apply(state.ema, degraded, train=False)  # pyright: ignore
 
     return Method(init, step, restore)

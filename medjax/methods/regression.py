@@ -1,33 +1,21 @@
 """Plain supervised restoration: one network, one loss."""
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from medjax.losses.pixel import l1
 from medjax.methods.base import (
-    Learner,
     Loss,
     Method,
-    MethodState,
     Metrics,
     Pair,
+    Variables,
     create_learner,
-    global_norm,
-    mean_over,
     statistics_of,
     train_pass,
-    update_learner,
 )
-from medjax.methods.ema import update_ema
-
-
-class RegressionState(MethodState):
-    """`step`, `ema`, and the network in training."""
-
-    network: Learner
+from medjax.methods.supervised import SupervisedState, descended, started
 
 
 def regression(
@@ -51,36 +39,21 @@ def regression(
         A `Method` with metrics `loss` and `gradient_norm`.
     """
 
-    def init(key: Key[Array, ""], batch: Pair) -> RegressionState:
-        learner = create_learner(network, optimizer, key, batch.degraded)
-        return RegressionState(
-            step=jnp.zeros((), jnp.int32),
-            ema=jax.tree.map(jnp.copy, learner.variables),
-            network=learner,
-        )
+    def init(key: Key[Array, ""], batch: Pair) -> SupervisedState:
+        return started(create_learner(network, optimizer, key, batch.degraded))
 
     def step(
-        state: RegressionState, batch: Pair, key: Key[Array, ""]
-    ) -> tuple[RegressionState, Metrics]:
-        variables = state.network.variables
+        state: SupervisedState, batch: Pair, key: Key[Array, ""]
+    ) -> tuple[SupervisedState, Metrics]:
+        def objective(params: PyTree) -> tuple[Metrics, Variables]:
+            statistics = statistics_of(state.network.variables)
+            restored, statistics = train_pass(network, params, statistics, key, batch.degraded)
+            return {"loss": loss(restored, batch.clean)}, statistics
 
-        def objective(params):
-            restored, statistics = train_pass(
-                network, params, statistics_of(variables), key, batch.degraded
-            )
-            return loss(restored, batch.clean), statistics
-
-        (value, statistics), gradient = jax.value_and_grad(objective, has_aux=True)(
-            variables["params"]
-        )
-        value, statistics, gradient = mean_over(axis_name, (value, statistics, gradient))
-        learner = update_learner(state.network, optimizer, gradient, statistics)
-        metrics = {"loss": value, "gradient_norm": global_norm(gradient)}
-        ema = update_ema(state.ema, learner.variables, state.step, ema_decay)
-        return RegressionState(step=state.step + 1, ema=ema, network=learner), metrics
+        return descended(state, objective, optimizer, ema_decay, axis_name)
 
     def restore(
-        state: RegressionState, degraded: Float[Array, "batch *space d"]
+        state: SupervisedState, degraded: Float[Array, "batch *space d"]
     ) -> Float[Array, "batch *space c"]:
         return network.apply(state.ema, degraded, train=False)  # pyright: ignore
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from medjax.errors import UserError
 from medjax.losses.kl import gaussian_kl, kl_loss
@@ -17,22 +17,13 @@ from medjax.methods.base import (
     Learner,
     Loss,
     Method,
-    MethodState,
     Metrics,
     Pair,
-    global_norm,
-    mean_over,
+    Variables,
     statistics_of,
-    update_learner,
 )
-from medjax.methods.ema import update_ema
+from medjax.methods.supervised import SupervisedState, descended, started
 from medjax.models.latent import Gaussian, Reconstruction
-
-
-class VAEState(MethodState):
-    """`step`, `ema`, and the autoencoder in training."""
-
-    network: Learner
 
 
 def vae(
@@ -88,22 +79,20 @@ def vae(
             f"negative, prior_share {prior_share} must be 0 to 1"
         )
 
-    def init(key: Key[Array, ""], batch: Pair) -> VAEState:
+    def init(key: Key[Array, ""], batch: Pair) -> SupervisedState:
         names = ("params", "dropout", "latent")
         keys = {name: jax.random.fold_in(key, i) for i, name in enumerate(names)}
         variables = dict(network.init(keys, *batch, train=False, method="reconstruct"))
-        return VAEState(
-            step=jnp.zeros((), jnp.int32),
-            ema=jax.tree.map(jnp.copy, variables),
-            network=Learner(variables, optimizer.init(variables["params"])),
-        )
+        return started(Learner(variables, optimizer.init(variables["params"])))
 
-    def step(state: VAEState, batch: Pair, key: Key[Array, ""]) -> tuple[VAEState, Metrics]:
-        variables = state.network.variables
+    def step(
+        state: SupervisedState, batch: Pair, key: Key[Array, ""]
+    ) -> tuple[SupervisedState, Metrics]:
         weight = beta * warmed(state.step, warmup) / batch.clean[0].size
 
-        def objective(params):
-            out, statistics = _reconstruct(network, params, statistics_of(variables), key, batch)
+        def objective(params: PyTree) -> tuple[Metrics, Variables]:
+            statistics = statistics_of(state.network.variables)
+            out, statistics = _reconstruct(network, params, statistics, key, batch)
             metrics = {"reconstruction": loss(out.image, batch.clean)}
             fit = metrics["reconstruction"]
             if out.restored is not None:
@@ -112,24 +101,17 @@ def vae(
             posterior = standardised(out.posterior, out.prior)
             metrics["kl"] = jnp.sum(gaussian_kl(*posterior)) / len(batch.clean)
             value = fit + weight * kl_loss(*posterior, free_bits=free_bits)
-            return value, (statistics, {"loss": value, **metrics})
+            return {"loss": value, **metrics}, statistics
 
-        (_, (statistics, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(
-            variables["params"]
-        )
-        metrics, statistics, gradient = mean_over(axis_name, (metrics, statistics, gradient))
-        metrics["gradient_norm"] = global_norm(gradient)
-        learner = update_learner(state.network, optimizer, gradient, statistics)
-        ema = update_ema(state.ema, learner.variables, state.step, ema_decay)
-        return VAEState(step=state.step + 1, ema=ema, network=learner), metrics
+        return descended(state, objective, optimizer, ema_decay, axis_name)
 
     def restore(
-        state: VAEState, degraded: Float[Array, "batch *space d"]
+        state: SupervisedState, degraded: Float[Array, "batch *space d"]
     ) -> Float[Array, "batch *space c"]:
         return network.apply(state.ema, degraded, train=False)  # pyright: ignore
 
     def draw(
-        state: VAEState, degraded: Float[Array, "batch *space d"], key: Key[Array, ""]
+        state: SupervisedState, degraded: Float[Array, "batch *space d"], key: Key[Array, ""]
     ) -> Float[Array, "batch *space c"]:
         rngs = {"latent": key}
         return network.apply(state.ema, degraded, rngs=rngs, method="draw")  # pyright: ignore
@@ -138,7 +120,7 @@ def vae(
 
 
 def generate(
-    network: nn.Module, state: VAEState, key: Key[Array, ""], count: int
+    network: nn.Module, state: SupervisedState, key: Key[Array, ""], count: int
 ) -> Float[Array, "count *space c"]:
     """New images from the prior of an unconditional network, with the averaged weights.
 

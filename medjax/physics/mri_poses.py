@@ -17,7 +17,7 @@ import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex64, Float, Float32, Int
+from jaxtyping import Array, Bool, Complex64, Float, Float32
 from scipy.optimize import minimize
 
 from medjax.errors import UserError
@@ -89,10 +89,10 @@ def find_poses(
         shares = [lines if axis == phase_axis else search.others for axis in range(axes)]
         shape = tuple(round(n * share) for n, share in zip(kspace.shape, shares, strict=True))
         scan = cropped(kspace, spacing_mm, phase_axis, segments, support, shape)
-        inside = np.unique(scan.owner[scan.owner >= 0])
+        inside = np.asarray(scan.numbers)
         # Poses not yet looked for are most like their neighbours'.
         start = found[inside]
-        found[inside] = _descend(scan, inside, segments // 2, start, evaluations, search)
+        found[inside] = _descend(scan, segments // 2, start, evaluations, search)
         found[: inside[0]], found[inside[-1] + 1 :] = found[inside[0]], found[inside[-1]]
     found = jnp.asarray(found, jnp.float32)
     return Poses(found[:, :axes], found[:, axes:])
@@ -100,18 +100,16 @@ def find_poses(
 
 def _descend(
     scan: Measured,
-    inside: Int[np.ndarray, " some"],
     fixed: int,
-    start: Float[np.ndarray, "some parameters"],
+    start: Float[np.ndarray, "inside parameters"],
     evaluations: int,
     search: PoseSearch,
-) -> Float[np.ndarray, "some parameters"]:
-    """Poses of the segments `inside` that fit best, by L-BFGS; that of `fixed` stays 0."""
-    if not evaluations:
-        return start
-    moving = inside != fixed
-    stiffness = _stiffness(scan, inside)[moving].ravel()
-    numbers = jnp.asarray(inside, jnp.int32)
+) -> Float[np.ndarray, "inside parameters"]:
+    """Poses of the scan's segments that fit best, by L-BFGS; that of `fixed` stays 0."""
+    moving = np.asarray(scan.numbers) != fixed
+    if not moving.any():
+        return np.zeros_like(start)
+    stiffness = _stiffness(scan)[moving].ravel()
     image = jnp.zeros(scan.kspace.shape, jnp.float32)
     scale = 0.0
 
@@ -120,7 +118,7 @@ def _descend(
         poses = np.zeros_like(start)
         poses[moving] = (flat / stiffness).reshape(-1, start.shape[1])
         image, value, gradient = _evaluated(
-            jnp.asarray(poses, jnp.float32), image, scan, numbers, search.inner, search.damping
+            jnp.asarray(poses, jnp.float32), image, scan, search.inner, search.damping
         )
         scale = scale or max(float(value), 1e-30)
         slope = np.asarray(gradient, np.float64)[moving].ravel() / stiffness
@@ -135,7 +133,7 @@ def _descend(
     )
     _log.info(
         "poses of %d segments: residual %.4g of its start after %d evaluations",
-        len(inside),
+        len(moving),
         result.fun,
         result.nfev,
     )
@@ -144,9 +142,7 @@ def _descend(
     return poses
 
 
-def _stiffness(
-    scan: Measured, inside: Int[np.ndarray, " some"]
-) -> Float[np.ndarray, "some parameters"]:
+def _stiffness(scan: Measured) -> Float[np.ndarray, "inside parameters"]:
     """How strongly k-space changes with each pose's parameters, by which the search is scaled.
 
     Outer segments hold thousands of times less energy than those at the centre; unscaled, their
@@ -159,7 +155,12 @@ def _stiffness(
     for axis, mm in enumerate(np.asarray(scan.spacing_mm)):
         speed = 2 * np.pi * np.fft.fftfreq(energy.shape[axis]) / mm
         felt = energy * along(np.square(speed), axis, axes)
-        moved.append([felt[np.broadcast_to(scan.owner == s, felt.shape)].sum() for s in inside])
+        moved.append(
+            [
+                felt[np.broadcast_to(scan.owner == s, felt.shape)].sum()
+                for s in np.asarray(scan.numbers)
+            ]
+        )
     shift = np.stack(moved, axis=1)
     inside_support = np.argwhere(np.asarray(scan.support) > 0) * np.asarray(scan.spacing_mm)
     arm = np.deg2rad(np.sqrt(np.square(inside_support - inside_support.mean(0)).mean(0)))
@@ -168,24 +169,23 @@ def _stiffness(
     return np.maximum(strength / strength.max(), 1e-4)
 
 
-@functools.partial(jax.jit, static_argnums=(4,))
+@functools.partial(jax.jit, static_argnums=(3,))
 def _evaluated(
-    poses: Float[Array, "segments parameters"],
+    poses: Float[Array, "inside parameters"],
     image: Float[Array, "*space"],
     scan: Measured,
-    numbers: Int[Array, " segments"],
     steps: int,
     damping: float,
-) -> tuple[Float[Array, "*space"], Float[Array, ""], Float[Array, "segments parameters"]]:
+) -> tuple[Float[Array, "*space"], Float[Array, ""], Float[Array, "inside parameters"]]:
     """The image for these poses, what it leaves unexplained, and that residual's gradient.
 
     At the best image the residual does not change with the image, so the gradient for the poses
     is the one at this image (variable projection, Golub and Pereyra 1973).
     """
-    image = solve(poses, image, scan, numbers, steps, damping)
+    image = solve(poses, image, scan, steps, damping)
 
-    def residual(poses: Float[Array, "segments parameters"]) -> Float[Array, ""]:
-        error = predicted(poses, image, scan, numbers) - as_real(scan.kspace)
+    def residual(poses: Float[Array, "inside parameters"]) -> Float[Array, ""]:
+        error = predicted(poses, image, scan) - as_real(scan.kspace)
         return jnp.sum(jnp.square(error)) + damping * jnp.sum(jnp.square(image))
 
     value, gradient = jax.value_and_grad(residual)(poses)

@@ -26,6 +26,8 @@ class Measured(NamedTuple):
     support: Float[Array, "*space"]
     """1 where the head may be, else 0."""
     spacing_mm: Float[Array, " axes"]
+    numbers: Int[Array, " inside"]
+    """The segments that acquired any of it, rising."""
 
 
 def reconstruct(
@@ -51,9 +53,9 @@ def reconstruct(
     """
     segments = len(poses.translation_mm)
     scan = cropped(kspace, spacing_mm, phase_axis, segments, support, kspace.shape)
-    numbers = jnp.arange(segments, dtype=jnp.int32)
+    inside = jnp.concatenate(poses, axis=1)[scan.numbers]
     start = jnp.zeros(kspace.shape, jnp.float32)
-    return np.asarray(solve(jnp.concatenate(poses, axis=1), start, scan, numbers, steps, damping))
+    return np.asarray(solve(inside, start, scan, steps, damping))
 
 
 def cropped(
@@ -78,23 +80,26 @@ def cropped(
     small = support if shape == support.shape else resize(support.astype(np.float32), shape) > 0.05
     spacing = spacing_mm * np.asarray(support.shape, np.float32) / np.asarray(shape, np.float32)
     return Measured(
-        jnp.asarray(kspace), owner, jnp.asarray(small, jnp.float32), jnp.asarray(spacing)
+        jnp.asarray(kspace),
+        owner,
+        jnp.asarray(small, jnp.float32),
+        jnp.asarray(spacing),
+        jnp.asarray(np.unique(owner[owner >= 0]), jnp.int32),
     )
 
 
-@functools.partial(jax.jit, static_argnums=(4,))
+@functools.partial(jax.jit, static_argnums=(3,))
 def solve(
-    poses: Float[Array, "segments parameters"],
+    poses: Float[Array, "inside parameters"],
     start: Float[Array, "*space"],
     scan: Measured,
-    numbers: Int[Array, " segments"],
     steps: int,
     damping: float,
 ) -> Float[Array, "*space"]:
     """The image that fits k-space in these poses, some steps on from another image."""
 
     def forward(image: Float[Array, "*space"]) -> Float[Array, "2 *space"]:
-        return predicted(poses, image, scan, numbers)
+        return predicted(poses, image, scan)
 
     _, backward = jax.vjp(forward, start)
     measured = as_real(scan.kspace)
@@ -107,16 +112,15 @@ def solve(
 
 
 def predicted(
-    poses: Float[Array, "segments parameters"],
+    poses: Float[Array, "inside parameters"],
     image: Float[Array, "*space"],
     scan: Measured,
-    numbers: Int[Array, " segments"],
 ) -> Float[Array, "2 *space"]:
     """What a scan like this would measure of an image, as `as_real` gives it."""
     axes = image.ndim
     split = Poses(poses[:, :axes], poses[:, axes:])
-    kspace = kspace_of_segments(image * scan.support, split, numbers, scan.owner, scan.spacing_mm)
-    return as_real(kspace)
+    inside = image * scan.support
+    return as_real(kspace_of_segments(inside, split, scan.numbers, scan.owner, scan.spacing_mm))
 
 
 def as_real(kspace: Complex64[Array, "*space"]) -> Float[Array, "2 *space"]:

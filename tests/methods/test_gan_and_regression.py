@@ -11,7 +11,8 @@ import pytest
 
 from medjax.methods.base import Method, Pair
 from medjax.methods.cgan import CGANWeights, cgan
-from medjax.methods.regression import RegressionState, regression
+from medjax.methods.regression import regression
+from medjax.methods.supervised import SupervisedState
 from medjax.models.patchgan import PatchGAN, PatchGANConfig
 from medjax.models.unet import UNet, UNetConfig
 
@@ -141,7 +142,7 @@ def test_zero_adversarial_weight_is_regression(stepped):
     before, _, _ = stepped
     batch, key = pair(), jax.random.key(5)
     plain = regression(G, optax.sgd(RATE))
-    start = RegressionState(step=before.step, ema=before.ema, network=before.generator)
+    start = SupervisedState(step=before.step, ema=before.ema, network=before.generator)
     expected, plain_metrics = quick(plain.step)(start, batch, key)
     state, metrics = quick(sgd_gan(weights=CGANWeights(0.0, 1.0)).step)(before, batch, key)
     assert difference(state.generator, expected.network) < 1e-6

@@ -83,6 +83,14 @@ def test_a_still_head_is_found_to_be_still() -> None:
     assert error(reconstruct(kspace, found, MM, 0, inside, 20), truth, inside) < 0.05
 
 
+def test_a_scan_of_one_segment_has_nothing_to_find() -> None:
+    truth, inside = head()
+    still = Poses(jnp.zeros((1, 2)), jnp.zeros((1, 1)))
+    kspace = acquired(truth, still, MM, 0)
+    found = find_poses(kspace, MM, 0, 1, inside, QUICK)
+    np.testing.assert_array_equal(np.concatenate(found, 1), np.zeros((1, 3)))
+
+
 def test_a_volume_turns_in_all_planes() -> None:
     truth, _ = head()
     small = np.ascontiguousarray(truth[::2, ::2])
