@@ -17,6 +17,8 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from medjax.losses.likelihood import Law
+
 Variables = dict[str, Any]
 """`{"params": ..., "batch_stats": ...}`; every collection but `params` is statistics."""
 Metrics = dict[str, Float[Array, ""]]
@@ -37,6 +39,16 @@ class Pair(NamedTuple):
     """The image to restore."""
 
 
+class Spread(NamedTuple):
+    """How a method that restores in one way says how far off each sample may be."""
+
+    std: Callable[[Any, Float[Array, "batch *space d"]], Float[Array, "batch *space c"]]
+    """`std(state, degraded)`: standard deviation of the restoration's error, with the averaged
+    weights in evaluation mode."""
+    law: Law
+    """How the errors scatter by it."""
+
+
 class Method(NamedTuple):
     """A way to train: pure functions, to be jitted, sharded and saved by the caller."""
 
@@ -48,6 +60,7 @@ class Method(NamedTuple):
     """`restore(state, degraded) -> restored` with the averaged weights in evaluation mode."""
     draw: Callable[[Any, Array, Key[Array, ""]], Float[Array, "batch *space c"]] | None = None
     """`draw(state, degraded, key) -> restored`: one of many restorations that fit the input."""
+    spread: Spread | None = None
 
 
 class Learner(struct.PyTreeNode):
