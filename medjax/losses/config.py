@@ -174,7 +174,7 @@ class PerceptualSSIM(LossConfig):
 
     Attributes:
       perceptual: weight of the features' difference.
-      ssim: weight of one minus SSIM.
+      ssim: weight of one minus SSIM; 0 leaves it out.
       anchor: weight of plain L1 over all values.
       layers: VGG16 layers that are compared, relu1_1 to relu5_3.
       layer_weights: how much each counts; only their ratios matter.
@@ -212,7 +212,9 @@ class PerceptualSSIM(LossConfig):
         def loss(restored: Array, clean: Array) -> Array:
             near = [soft_clip(x, self.low, self.high) for x in (restored, clean)]
             seen = perceptual_loss(*near, space=space, slices=self.slices)
-            value = self.perceptual * seen + self.ssim * similarity(restored, clean)
+            value = self.perceptual * seen
+            if self.ssim:
+                value = value + self.ssim * similarity(restored, clean)
             return value + self.anchor * l1(restored, clean) if self.anchor else value
 
         return loss

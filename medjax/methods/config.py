@@ -158,7 +158,7 @@ class WGAN(MethodConfig):
     critic_updates: int = 4
     critic_rate: float = 1e-4
     penalty: float = 10.0
-    adversarial: float = 1e-3
+    adversarial: float = 0.01
     ema_decay: float = 0.999
 
     label: ClassVar[str] = "WGAN"
