@@ -8,7 +8,7 @@ from medjax.experiment import SETTINGS, Experiment, from_dict, load, published, 
 from medjax.models.autoencoder import AutoencoderConfig, matching
 from medjax.models.rdae import RDAEConfig
 
-NAMES = ("ldct_cgan", "ldct_rdae", "ldct_autoencoder", "ldct_redcnn")
+NAMES = ("ldct_cgan", "ldct_rdae", "ldct_autoencoder", "ldct_redcnn", "ldct_cnn10")
 
 
 def experiments(setting: str) -> dict[str, Experiment]:
@@ -39,3 +39,13 @@ def test_they_are_kept_as_json(setting):
     for name, experiment in experiments(setting).items():
         assert experiment.name == name
         assert from_dict(to_dict(experiment)) == experiment
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_wgan_vgg_differs_in_its_loss_too(setting):
+    ours, theirs = (load(published()[name], setting) for name in ("ldct_wgan_vgg", "ldct_redcnn"))
+    own = {"name", "summary", "network", "method", "loss"}
+    for field in dataclasses.fields(Experiment):
+        same = getattr(ours, field.name) == getattr(theirs, field.name)
+        assert same != (field.name in own)
+    assert from_dict(to_dict(ours)) == ours
