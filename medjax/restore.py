@@ -20,13 +20,12 @@ from medjax.remarks import Remark, remarks
 from medjax.scan import Scan
 from medjax.seen import NOTHING, Seen
 from medjax.tasks.base import Task
-from medjax.uncertainty import Draw, draws
 
 _log = logging.getLogger(__name__)
 Image = Float32[np.ndarray, "*space"]
 Restore = Callable[[Image], Image]
 Progress = Callable[[int, int], None]
-# Of a picture's disagreement: a few greys of 255, which nobody could see.
+# Of a picture's deviation: a few greys of 255, which nobody could see.
 BRIGHTER = 8
 
 
@@ -85,26 +84,25 @@ def restore_file(
     return write_scan(result, target, description=opened.said(description), window=shown)
 
 
-def disagreement_file(
-    draw: Draw,
+def spread_file(
+    spread: Restore,
     task: Task,
     source: Path,
     target: Path,
     *,
-    count: int,
     description: str,
     modality: str | None = None,
     window: tuple[float, float] | None = None,
     seen: Seen = NOTHING,
     progress: Progress = lambda done, of: None,
 ) -> tuple[Path, ...]:
-    """Writes where random restorations of a scan disagree: their standard deviation, in its unit.
+    """Writes where the restoration of a scan is unsure: a standard deviation, in the scan's unit.
 
     Args:
-      draw: `draw(seed)` restores at random, each seed otherwise.
-      count: of restorations, two or more.
+      spread: `[*space]` in the values of `task.normalise` to a standard deviation in the same,
+        such as a run's `spread`, or the `disagreement` of random restorations.
       task, source, target, description, modality, window, seen, progress: as in `restore_file`;
-        of a picture, black is no disagreement and white is an eighth of its range (`BRIGHTER`).
+        of a picture, black is no deviation and white is an eighth of its range (`BRIGHTER`).
 
     Returns:
       The files written.
@@ -115,16 +113,16 @@ def disagreement_file(
     opened = _open(task, source, target, modality, window, seen)
     scan, greys = opened.scan, opened.greys
 
-    def spread(values: Image, undo: Restore) -> np.ndarray:
-        found = draws(draw, values, count)
+    def deviation(values: Image, undo: Restore) -> np.ndarray:
+        found = spread(values)
         # `undo` may shift, and a deviation has no zero to shift.
-        return undo(found.mean + found.std) - undo(found.mean)
+        return undo(found) - undo(np.zeros_like(found))
 
-    found = restore_array(spread, task, scan, progress, opened.place, change=False)
+    found = restore_array(deviation, task, scan, progress, opened.place, change=False)
     if scan.valid is not None:
         found = np.where(scan.valid, found, np.float32(0))
     if full_scale(scan) is not None:
-        _log.info("%s: white is a disagreement of 1/%d of black to white", target, BRIGHTER)
+        _log.info("%s: white is a deviation of 1/%d of black to white", target, BRIGHTER)
         found = BRIGHTER * found
     if greys is not None:
         found = to_grey(scan, found + greys[0], greys)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
+from medjax import calibrate
 from medjax.baselines.filters import named
 from medjax.build import batches_of, training_of
 from medjax.data import catalog
@@ -19,6 +21,7 @@ from medjax.errors import UserError
 from medjax.evaluate import Judged, contenders, judge, tuned
 from medjax.experiment import Experiment, to_dict
 from medjax.io.common import atomic
+from medjax.metrics.calibration import stretch as stretch_of
 from medjax.metrics.column import Column, Kind
 from medjax.report import table as tables
 from medjax.report.cases import CasePictures
@@ -33,8 +36,11 @@ from medjax.train.writers import read_metrics
 from medjax.trained import EXPERIMENT, Restore, Trained, open_run
 
 RESULTS = "results.json"
+_log = logging.getLogger(__name__)
 PACE = "pace.json"
 REPORT = "report.html"
+# Scans on which predicted deviations are stretched; one factor needs no more.
+CALIBRATED_ON = 8
 __all__ = ["Restore", "Trained", "describe", "evaluate", "identity", "open_run", "train"]
 
 
@@ -131,6 +137,9 @@ def evaluate(folder: Path, run: Trained) -> tables.Results:
     # Other noise than any the training or the tuning saw.
     seed = experiment.seed + 1_000_000
     filters = tuned(
+    Where the method predicts its errors' spread, that is compared with them too, and the factor
+    that other scans ask for goes into calibration.json, for `trained.open_run`.
+
         named(task.filters, task.display), task, dataset.split("train")[:2], seed + 500_000
     )
     network = experiment.method.label
@@ -153,12 +162,18 @@ def evaluate(folder: Path, run: Trained) -> tables.Results:
     _write_json(folder / RESULTS, kept)
     write_report(
         folder / REPORT,
+    calibration, deviations = _calibration(folder, run, dataset, judged, seed)
         title=f"medjax: {experiment.name}",
         results=results,
         judged=network,
-        cases=[_pictures(task, j, run.seen.affine) for j in judged[:4]],
+        cases=[
+            _pictures(task, j, run.seen.affine, network, deviations.get(j.case.name))
+            for j in judged[:4]
+        ],
+        calibration=calibration,
         history=read_metrics(folder),
         experiment=json.loads((folder / EXPERIMENT).read_text()),
+        "uncertainty": calibration and dataclasses.asdict(calibration),
         next_steps=[f"medjax restore {folder} INPUT OUTPUT"],
     )
     return results
@@ -174,6 +189,33 @@ def _results(task: Task, judged: Sequence[Judged], kinds: Mapping[str, Kind]) ->
     columns = (*task.columns, seconds)
     rows = []
     for name in [*(n for n in kinds if n != task.reference_name), task.reference_name]:
+def _calibration(
+    folder: Path, run: Trained, dataset: catalog.Dataset, judged: Sequence[Judged], seed: int
+) -> tuple[calibrate.Calibration | None, Mapping[str, Float32[np.ndarray, "*space"]]]:
+    """The run's deviations, stretched on other scans than `judged`: how right, and by case.
+
+    Without a split "valid" the scans that it learned from are degraded anew.
+    """
+    task, network, std = run.experiment.task, run.experiment.method.label, run.std
+    if std is None:
+        return None, {}
+    held_back = "valid" in dataset.splits
+    records = dataset.split("valid" if held_back else "train")[:CALIBRATED_ON]
+    # Noise of their own too, neither that of the tuning nor that of the judgement.
+    own = calibrate.predicted(task, records, run.restore, std, seed + 750_000)
+    stretch = stretch_of(*calibrate.errors_of(task, own), run.law)
+    calibrate.keep(folder, stretch, run.step)
+    cases = [
+        calibrate.Predicted(j.case, j.images[network], std(j.case.network_input)) for j in judged
+    ]
+    many = "s" if len(records) > 1 else ""
+    scans = f"{len(records)} {'validation' if held_back else 'training'} scan{many}"
+    errors = calibrate.errors_of(task, cases)
+    found = calibrate.calibrated(errors, run.law, task.unit, stretch, scans)
+    _log.info("%s", found.line)
+    return found, {c.case.name: np.float32(stretch) * c.std for c in cases}
+
+
         cases = tuple({c.key: j.values[name].get(c.key) for c in columns} for j in judged)
         means = {c.key: _mean([case[c.key] for case in cases]) for c in columns}
         rows.append(tables.Row(name, means, kinds[name], cases))
@@ -188,7 +230,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _pictures(
-    task: Task, judged: Judged, affine: Float32[np.ndarray, "4 4"] | None
+    task: Task,
+    judged: Judged,
+    affine: Float32[np.ndarray, "4 4"] | None,
+    network: str,
+    std: Float32[np.ndarray, "*space"] | None,
 ) -> CasePictures:
     low, high = task.display
     note = ""
@@ -208,7 +254,9 @@ def _pictures(
         images=images,
         reference=task.reference_name,
         window=Window(low, high, task.unit),
+        std = None if std is None else std[worst]
         spacing=spacing,
         affine=affine if task.dims == 3 else None,
         note=note,
     )
+        uncertainty={} if std is None else {network: std},

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, PyTree
 
+from medjax import calibrate
 from medjax.build import fold, method_of
 from medjax.errors import UserError
 from medjax.evaluate import ensemble, restore_tiled
 from medjax.experiment import Experiment, read
+from medjax.losses.likelihood import Law
 from medjax.methods.base import Pair
 from medjax.seen import NOTHING, Seen, recall
 from medjax.tasks.base import each_axis
@@ -37,6 +39,18 @@ class Trained(NamedTuple):
     state: Any
     seen: Seen = NOTHING
     """What scans it learned from."""
+    std: Restore | None = None
+    """Standard deviation of the restoration's error in the task's unit, where the method can."""
+    law: Law = "gaussian"
+    """How errors scatter by `std`."""
+    stretch: float | None = None
+    """The factor on `std` that other scans asked for; None where `evaluate` found none yet."""
+
+    @property
+    def spread(self) -> Restore | None:
+        """`std`, stretched."""
+        std, stretch = self.std, np.float32(self.stretch or 1)
+        return None if std is None else lambda given: stretch * std(given)
 
 
 def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
@@ -77,15 +91,25 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
         image = tiles["image"] if isinstance(tiles, Mapping) else tiles
         return task.decode(folded.reshape(*image.shape[:-1], folded.shape[-1]))
 
-    @jax.jit
-    def restore_tiles(state: Any, tiles: Any) -> Array:
-        def once(tiles: Any) -> Array:
-            return decode(method.restore(state, encode(tiles)), tiles)
-
+    def mirrored(once: Callable[[Any], Array], tiles: Any) -> Array:
         # A mirror image has no projections yet; one that comes with them is restored once.
         if isinstance(tiles, Mapping) or not experiment.tiling.ensemble:
             return once(tiles)
         return ensemble(once, tiles)
+
+    @jax.jit
+    def restore_tiles(state: Any, tiles: Any) -> Array:
+        return mirrored(lambda tiles: decode(method.restore(state, encode(tiles)), tiles), tiles)
+
+    @jax.jit
+    def std_tiles(state: Any, tiles: Any) -> Array:
+        def once(tiles: Any) -> Array:
+            assert method.spread is not None
+            std = method.spread.std(state, encode(tiles))
+            # What decodes a value may shift it, and a deviation has no zero to shift.
+            return decode(std, tiles) - decode(jnp.zeros_like(std), tiles)
+
+        return mirrored(once, tiles)
 
     @jax.jit
     def draw_tiles(state: Any, tiles: PyTree, key: Array) -> Array:
@@ -115,6 +139,9 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
     )
 
 
+        None if method.spread is None else tiled(lambda tiles: std_tiles(found.state, tiles)),
+        "gaussian" if method.spread is None else method.spread.law,
+        calibrate.recall(folder, found.step),
 def _described(path: Path) -> Experiment:
     try:
         return read(path)

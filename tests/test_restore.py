@@ -12,9 +12,10 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from medjax.errors import UserError
-from medjax.restore import disagreement_file, restore_file
+from medjax.restore import restore_file, spread_file
 from medjax.seen import Seen
 from medjax.tasks.base import Task
+from medjax.uncertainty import disagreement
 
 
 class Shifted(Task):
@@ -42,8 +43,12 @@ def draw(seed: int):
 def test_the_map_is_a_deviation_in_the_scans_own_values(tmp_path: Path) -> None:
     volume = np.random.default_rng(0).normal(100, 10, (8, 6, 2)).astype(np.float32)
     nib.save(nib.Nifti1Image(volume, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "in.nii.gz")
-    disagreement_file(
-        draw, Shifted(), tmp_path / "in.nii.gz", tmp_path / "out.nii.gz", count=4, description="d"
+    spread_file(
+        lambda values: disagreement(draw, values, 4),
+        Shifted(),
+        tmp_path / "in.nii.gz",
+        tmp_path / "out.nii.gz",
+        description="d",
     )
     found: Any = nib.load(tmp_path / "out.nii.gz")
     np.testing.assert_allclose(found.affine, np.diag([2.0, 2.0, 3.0, 1.0]))
@@ -56,17 +61,16 @@ def test_the_map_is_a_deviation_in_the_scans_own_values(tmp_path: Path) -> None:
 
 def test_a_pictures_map_is_a_picture(tmp_path: Path) -> None:
     Image.fromarray(np.arange(100, 148, dtype=np.uint8).reshape(6, 8)).save(tmp_path / "in.png")
-    disagreement_file(
-        lambda seed: lambda image: image + 10 * (-1.0) ** seed,
+    spread_file(
+        lambda image: np.full_like(image, 14.0),
         Shifted(),
         tmp_path / "in.png",
         tmp_path / "out.png",
-        count=2,
         description="d",
     )
     grey = np.asarray(Image.open(tmp_path / "out.png"))
     # Eight times brighter, to be seen.
-    np.testing.assert_allclose(grey, 8 * 2 * 10 * np.sqrt(2), atol=1)
+    np.testing.assert_allclose(grey, 8 * 2 * 14, atol=1)
 
 
 class Photographs(Task):
@@ -188,18 +192,17 @@ def test_volumes_come_to_the_grid_of_training_and_back(tmp_path, caplog) -> None
 def test_a_map_of_disagreement_is_brought_back_from_the_grid(tmp_path) -> None:
     volume = np.random.default_rng(0).uniform(50, 150, (20, 24, 16)).astype(np.float32)
     nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "in.nii.gz")
-    disagreement_file(
-        lambda seed: lambda values: values + (-1.0) ** seed,
+    spread_file(
+        lambda values: np.full_like(values, 1.5),
         Volumes(),
         tmp_path / "in.nii.gz",
         tmp_path / "out.nii.gz",
-        count=2,
         description="d",
         seen=HEADS,
     )
     written: Any = nib.load(tmp_path / "out.nii.gz")
     found = np.asarray(written.get_fdata())
-    np.testing.assert_allclose(found, 4 * np.sqrt(2), rtol=1e-4)
+    np.testing.assert_allclose(found, 4 * 1.5, rtol=1e-4)
 
 
 def test_marked_samples_are_turned_but_never_interpolated(tmp_path, caplog) -> None:

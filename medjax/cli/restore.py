@@ -12,7 +12,11 @@ from medjax.cli.common import bar, parse, writable
 from medjax.errors import UserError
 
 if TYPE_CHECKING:
+    from medjax.restore import Restore as Spread
     from medjax.trained import Trained
+
+# Words added to the output's name.
+DISAGREEMENT, UNCERTAINTY = "disagreement", "uncertainty"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,9 @@ class Restore:
         deviation of so many restorations beside the output, as NAME-disagreement: where the scan
         does not say what is there. Of pictures, white is an eighth of black to white. 0 writes
         none.
+      uncertainty: where the method says how far off it may be (ldct_uncertainty), also writes the
+        standard deviation of the error, in the scan's unit, as NAME-uncertainty. Of pictures,
+        white is an eighth of black to white.
       window: the values that a picture's black and white stand for, e.g. -160 240 (HU): of the
         input if that is a picture, else of the output.
     """
@@ -50,6 +57,7 @@ class Restore:
     setting: str = "cpu"
     modality: Annotated[str | None, tyro.conf.arg(metavar="CODE")] = None
     draws: int = 0
+    uncertainty: bool = False
     window: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
 
 
@@ -60,7 +68,9 @@ def run(args: Sequence[str]) -> int:
         raise UserError(f"{chosen.input}: no such file or folder; check the path")
     if chosen.draws == 1 or chosen.draws < 0:
         raise UserError(f"--draws {chosen.draws}: a spread takes 2 restorations or more")
-    for target in (chosen.output, *([_beside(chosen.output)] if chosen.draws else [])):
+    maps = ((DISAGREEMENT, chosen.draws), (UNCERTAINTY, chosen.uncertainty))
+    beside = (_beside(chosen.output, word) for word, wanted in maps if wanted)
+    for target in (chosen.output, *beside):
         if target.exists() or target.is_symlink():
             raise UserError(
                 f"{target}: exists already; name another output, nothing was overwritten"
@@ -72,11 +82,7 @@ def run(args: Sequence[str]) -> int:
 
     given = chosen.experiment
     trained = open_run(chosen.run, given and experiment.load(given, chosen.setting))
-    if chosen.draws and trained.draw is None:
-        raise UserError(
-            f"--draws: {trained.experiment.method.label} restores in one way only; "
-            "train a conditional VAE (medjax train fundus_vae) for draws"
-        )
+    _able(trained, chosen)
     with bar("restoring") as progress:
         written = restore_file(
             trained.restore,
@@ -91,8 +97,9 @@ def run(args: Sequence[str]) -> int:
         )
     said = f"wrote {chosen.output} ({len(written)} {'file' if len(written) == 1 else 'files'})\n"
     if chosen.draws:
-        _disagreement(trained, chosen)
-        said += f"wrote {_beside(chosen.output)}: where {chosen.draws} restorations disagree\n"
+        said += _disagreement(trained, chosen)
+    if chosen.uncertainty:
+        said += _uncertainty(trained, chosen)
     sys.stdout.write(
         f"{said}A restored image can mislead: research use only, not for diagnosis.\n"
         "next: compare it with the input in your viewer, at the same window\n"
@@ -100,18 +107,56 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def _disagreement(trained: "Trained", chosen: Restore) -> tuple[Path, ...]:
-    from medjax.restore import disagreement_file
+def _able(trained: "Trained", chosen: Restore) -> None:
+    """Raises UserError where the run cannot make a map that is asked for."""
+    label = trained.experiment.method.label
+    if chosen.draws and trained.draw is None:
+        raise UserError(
+            f"--draws: {label} restores in one way only; "
+            "train a conditional VAE (medjax train fundus_vae) for draws"
+        )
+    if chosen.uncertainty and trained.spread is None:
+        other = f"--draws 16 maps where {label} disagrees with itself; " if trained.draw else ""
+        raise UserError(
+            f"--uncertainty: {label} does not say how far off it may be; {other}"
+            "train a method Heteroscedastic (medjax train ldct_uncertainty) for it"
+        )
 
-    assert trained.draw is not None
-    with bar("drawing") as progress:
-        return disagreement_file(
-            trained.draw,
+
+def _disagreement(trained: "Trained", chosen: Restore) -> str:
+    from medjax.uncertainty import disagreement
+
+    draw, count = trained.draw, chosen.draws
+    assert draw is not None
+    target = _beside(chosen.output, DISAGREEMENT)
+    what = f"disagreement of {count} draws"
+    _map(lambda values: disagreement(draw, values, count), trained, chosen, target, what)
+    return f"wrote {target}: where {count} restorations disagree\n"
+
+
+def _uncertainty(trained: "Trained", chosen: Restore) -> str:
+    assert trained.spread is not None
+    target = _beside(chosen.output, UNCERTAINTY)
+    _map(trained.spread, trained, chosen, target, "standard deviation of the error")
+    unit = trained.experiment.task.unit
+    told = (
+        f"as the network says it; medjax evaluate {chosen.run} compares it with true errors"
+        if trained.stretch is None
+        else f"{chosen.run}/report.html compares it with true errors"
+    )
+    return f"wrote {target}: standard deviation of the error{unit and f' in {unit}'}, {told}\n"
+
+
+def _map(spread: "Spread", trained: "Trained", chosen: Restore, target: Path, what: str) -> None:
+    from medjax.restore import spread_file
+
+    with bar("mapping") as progress:
+        spread_file(
+            spread,
             trained.experiment.task,
             chosen.input,
-            _beside(chosen.output),
-            count=chosen.draws,
-            description=f"disagreement of {chosen.draws} draws, {trained.experiment.name}",
+            target,
+            description=f"{what}, {trained.experiment.name}",
             modality=chosen.modality and chosen.modality.upper(),
             window=chosen.window,
             seen=trained.seen,
@@ -119,6 +164,6 @@ def _disagreement(trained: "Trained", chosen: Restore) -> tuple[Path, ...]:
         )
 
 
-def _beside(output: Path) -> Path:
+def _beside(output: Path, word: str) -> Path:
     name, dot, ending = output.name.partition(".")
-    return output.with_name(f"{name}-disagreement{dot}{ending}")
+    return output.with_name(f"{name}-{word}{dot}{ending}")

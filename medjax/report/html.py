@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from medjax.calibrate import Calibration
 from medjax.io.common import atomic
 from medjax.report import sections
 from medjax.report.case_html import case_html
@@ -37,6 +38,7 @@ def write_report(
     results: Results | None = None,
     judged: str | None = None,
     cases: Sequence[CasePictures] = (),
+    calibration: Calibration | None = None,
     history: Sequence[writers.Row] = (),
     experiment: Mapping[str, Any] | None = None,
     next_steps: Sequence[str] = (),
@@ -51,6 +53,7 @@ def write_report(
       judged: the row that the verdict is about, usually the network.
       cases: pictures, a few of the held-out cases; names of images that are methods of the
         table get their figures of that case.
+      calibration: of the spread that the judged row predicts, if it does.
       history: rows of metrics.jsonl, as from `medjax.train.writers.read_metrics`.
       experiment: the resolved experiment with versions and device, as in experiment.json.
       next_steps: commands to run next.
@@ -67,6 +70,7 @@ def write_report(
         results=results,
         judged=judged,
         cases=cases,
+        calibration=calibration,
         history=history,
         experiment=experiment or {},
         next_steps=next_steps,
@@ -83,6 +87,7 @@ def page(
     results: Results | None,
     judged: str | None,
     cases: Sequence[CasePictures],
+    calibration: Calibration | None,
     history: Sequence[writers.Row],
     experiment: Mapping[str, Any],
     next_steps: Sequence[str],
@@ -109,6 +114,8 @@ def page(
         for i, case in enumerate(cases):
             yield from case_html(case, i, sections.case_numbers(results, case.case_id), kinds)
         yield "</section>"
+    if calibration is not None:
+        yield f"<section><h2>Uncertainty</h2>{sections.calibration_html(calibration)}</section>"
     if plots := sections.history_html(history):
         yield f"<section><h2>Training</h2>{plots}</section>"
     if next_steps:

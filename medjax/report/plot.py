@@ -28,8 +28,10 @@ def thin(curve: Curve, limit: int = 300) -> Curve:
     return Curve(curve.name, curve.steps[at], curve.values[at])
 
 
-def svg(title: str, found: Sequence[Curve]) -> str:
+def svg(title: str, found: Sequence[Curve], along: str = "training steps") -> str:
     """An inline SVG of curves that share their axes; colours come from the page's style.
+
+    `along` is what the curves' steps are, written under their axis.
 
     The y axis is logarithmic where all values are positive and span more than a factor 100.
     Values that are not finite leave a gap. Returns "" where there is nothing to draw.
@@ -44,7 +46,7 @@ def svg(title: str, found: Sequence[Curve]) -> str:
     y_axis = _Axis.fit(finite, _HEIGHT - _BOTTOM, top, log)
     parts = [
         f'<svg class="plot" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">',
-        f"<title>{html.escape(_summary(title, found))}</title>",
+        f"<title>{html.escape(_summary(title, found, along))}</title>",
         f'<text class="plot-title" x="{_LEFT}" y="15">{html.escape(title)}'
         f"{' (log)' if log else ''}</text>",
     ]
@@ -61,7 +63,9 @@ def svg(title: str, found: Sequence[Curve]) -> str:
             f"{_tick(tick)}</text>"
         )
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">step</text>')
+    parts.append(
+        f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">{html.escape(along)}</text>'
+    )
     for i, curve in enumerate(drawn):
         parts.append(f'<path class="line line{i % 4}" d="{_path(curve, x_axis, y_axis)}"/>')
         if len(drawn) > 1:
@@ -127,6 +131,6 @@ def _path(curve: Curve, x_axis: _Axis, y_axis: _Axis) -> str:
     return "".join(pieces)
 
 
-def _summary(title: str, found: Sequence[Curve]) -> str:
+def _summary(title: str, found: Sequence[Curve], along: str) -> str:
     ends = [f"{c.name} from {c.values[0]:.4g} to {c.values[-1]:.4g}" for c in found]
-    return f"{title} over training steps: {'; '.join(ends)}"
+    return f"{title} over {along}: {'; '.join(ends)}"

@@ -1,11 +1,14 @@
 """The parts of a report without pictures: table, training curves, experiment, next steps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from medjax.report.history import curves, grouped
+import numpy as np
+
+from medjax.calibrate import Calibration
+from medjax.report.history import Curve, curves, grouped
 from medjax.report.plot import svg
 from medjax.report.table import Column, Results, Row, best, format_value
 from medjax.report.verdict import verdict
@@ -76,7 +79,34 @@ def tag_of(row: Row) -> str:
 
 def history_html(rows: Sequence[writers.Row]) -> str:
     """One plot a metric, "" where none was logged."""
-    plots = [svg(name, group) for name, group in grouped(curves(rows)).items()]
+    return _plots(svg(name, group) for name, group in grouped(curves(rows)).items())
+
+
+def calibration_html(found: Calibration) -> str:
+    """The calibration curve, predicted beside true errors, and what they come to."""
+    percent = 100 * np.asarray(found.levels)
+    intervals = [
+        Curve("right", percent, percent),
+        Curve("as the network says", percent, 100 * np.asarray(found.raw)),
+        Curve(f"stretched by {found.stretch:.2f}", percent, 100 * np.asarray(found.observed)),
+    ]
+    predicted = np.asarray(found.predicted)
+    unit = found.unit and f", {found.unit}"
+    bins = [
+        Curve("right", predicted, predicted),
+        Curve("stretched", predicted, np.asarray(found.found)),
+    ]
+    drawn = _plots(
+        (
+            svg("Errors inside the intervals, %", intervals, "interval, %"),
+            svg(f"Root mean square error{unit}", bins, f"predicted standard deviation{unit}"),
+        )
+    )
+    line = found.line
+    return f'{drawn}<p class="note">{escape(line[:1].upper() + line[1:])}.</p>'
+
+
+def _plots(plots: Iterable[str]) -> str:
     drawn = "".join(f'<div class="panel">{p}</div>' for p in plots if p)
     return f'<div class="plots">{drawn}</div>' if drawn else ""
 

@@ -141,6 +141,7 @@ class Task:
         For scans whose unit does not fix the scale of their values; here both are the identity.
         """
         return scan, lambda restored: restored
+        The latter is affine in every sample, but for what it cuts off.
 
     def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
         """Augments and degrades a batch of clean patches: the training pair, encoded."""
