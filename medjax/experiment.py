@@ -104,6 +104,8 @@ class Experiment:
       keep: checkpoints and logs.
       seed: of every random number in the run.
       devices: devices that share a batch; 0 for all there are.
+      start: a run folder of the same network, whose averaged weights training starts from; empty
+        starts from random ones. Fine-tuning is this with other data, task, method or loss.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Experiment:
     keep: Keep = Keep()
     seed: int = 0
     devices: int = 1
+    start: str = ""
 
 
 # Finding experiments

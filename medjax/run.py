@@ -28,6 +28,7 @@ from medjax.report.cases import CasePictures
 from medjax.report.html import write_report
 from medjax.report.picture import Window
 from medjax.report.verdict import verdict
+from medjax.start import beginning
 from medjax.tasks.base import Task
 from medjax.train import mesh as meshes
 from medjax.train.loop import CHECKPOINTS, FitResult, fit
@@ -35,12 +36,12 @@ from medjax.train.progress import Progress
 from medjax.train.writers import read_metrics
 from medjax.trained import EXPERIMENT, Restore, Trained, open_run
 
-RESULTS = "results.json"
 _log = logging.getLogger(__name__)
+RESULTS = "results.json"
 PACE = "pace.json"
-REPORT = "report.html"
 # Scans on which predicted deviations are stretched; one factor needs no more.
 CALIBRATED_ON = 8
+REPORT = "report.html"
 __all__ = ["Restore", "Trained", "describe", "evaluate", "identity", "open_run", "train"]
 
 
@@ -48,7 +49,8 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
     """Trains the experiment in `folder`, from its newest checkpoint if it has one.
 
     Raises:
-      UserError: the dataset is unknown, or the folder holds another experiment.
+      UserError: the dataset is unknown, the folder holds another experiment, or what it is to
+        start from is no run of the same network.
     """
     task, data = experiment.task, experiment.data
     records = catalog.load(data.name).split("train")
@@ -62,12 +64,16 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
         )
     batches = batches_of(experiment, records)
     description = describe(experiment)
+    begin = None
     if not any((folder / CHECKPOINTS).glob("[0-9]*")):
+        # A run that goes on needs what it started from no more.
+        begin = beginning(experiment.start)
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / EXPERIMENT, description)
     with Progress(shown=("loss", "pixel")) as progress:
         return fit(
             init=training.init,
+            begin=begin,
             step=training.step,
             batches=batches,
             run=folder,
@@ -87,7 +93,11 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
 def identity(experiment: Experiment) -> dict[str, Any]:
     """What decides the trained weights; where files go and how tiles are cut does not."""
     chosen = to_dict(experiment)
-    return {k: v for k, v in chosen.items() if k not in ("kind", "summary", "keep", "tiling")}
+    left_out = {"kind", "summary", "keep", "tiling"}
+    # Without this, runs from before there was a start could not go on.
+    if not experiment.start:
+        left_out.add("start")
+    return {k: v for k, v in chosen.items() if k not in left_out}
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
@@ -127,6 +137,9 @@ def read_pace(folder: Path) -> dict[str, Any] | None:
 def evaluate(folder: Path, run: Trained) -> tables.Results:
     """Judges a run beside the classical filters on held-out scans; writes results and report.
 
+    Where the method predicts its errors' spread, that is compared with them too, and the factor
+    that other scans ask for goes into calibration.json, for `trained.open_run`.
+
     Args:
       folder: the run folder that receives results.json and report.html.
       run: from `open_run`.
@@ -137,9 +150,6 @@ def evaluate(folder: Path, run: Trained) -> tables.Results:
     # Other noise than any the training or the tuning saw.
     seed = experiment.seed + 1_000_000
     filters = tuned(
-    Where the method predicts its errors' spread, that is compared with them too, and the factor
-    that other scans ask for goes into calibration.json, for `trained.open_run`.
-
         named(task.filters, task.display), task, dataset.split("train")[:2], seed + 500_000
     )
     network = experiment.method.label
@@ -152,17 +162,18 @@ def evaluate(folder: Path, run: Trained) -> tables.Results:
         network: "network",
     }
     results = _results(task, judged, kinds)
+    calibration, deviations = _calibration(folder, run, dataset, judged, seed)
     kept = {
         "results": tables.to_json(results),
         "verdict": verdict(results, network),
         "step": run.step,
         "training": read_pace(folder),
         "filters": {f.name: dict(f.parameters) for f in filters},
+        "uncertainty": calibration and dataclasses.asdict(calibration),
     }
     _write_json(folder / RESULTS, kept)
     write_report(
         folder / REPORT,
-    calibration, deviations = _calibration(folder, run, dataset, judged, seed)
         title=f"medjax: {experiment.name}",
         results=results,
         judged=network,
@@ -173,22 +184,11 @@ def evaluate(folder: Path, run: Trained) -> tables.Results:
         calibration=calibration,
         history=read_metrics(folder),
         experiment=json.loads((folder / EXPERIMENT).read_text()),
-        "uncertainty": calibration and dataclasses.asdict(calibration),
         next_steps=[f"medjax restore {folder} INPUT OUTPUT"],
     )
     return results
 
 
-def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=2))
-
-
-def _results(task: Task, judged: Sequence[Judged], kinds: Mapping[str, Kind]) -> tables.Results:
-    seconds = Column("seconds", "time an image", "s", None, 2)
-    columns = (*task.columns, seconds)
-    rows = []
-    for name in [*(n for n in kinds if n != task.reference_name), task.reference_name]:
 def _calibration(
     folder: Path, run: Trained, dataset: catalog.Dataset, judged: Sequence[Judged], seed: int
 ) -> tuple[calibrate.Calibration | None, Mapping[str, Float32[np.ndarray, "*space"]]]:
@@ -216,6 +216,16 @@ def _calibration(
     return found, {c.case.name: np.float32(stretch) * c.std for c in cases}
 
 
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=2))
+
+
+def _results(task: Task, judged: Sequence[Judged], kinds: Mapping[str, Kind]) -> tables.Results:
+    seconds = Column("seconds", "time an image", "s", None, 2)
+    columns = (*task.columns, seconds)
+    rows = []
+    for name in [*(n for n in kinds if n != task.reference_name), task.reference_name]:
         cases = tuple({c.key: j.values[name].get(c.key) for c in columns} for j in judged)
         means = {c.key: _mean([case[c.key] for case in cases]) for c in columns}
         rows.append(tables.Row(name, means, kinds[name], cases))
@@ -244,6 +254,7 @@ def _pictures(
         error = np.abs(case.degraded - case.reference).mean(axis=(1, 2, 3))
         worst = int(error.argmax())
         images = {name: image[worst] for name, image in images.items()}
+        std = None if std is None else std[worst]
         note = (
             f"Volume {worst + 1} of {len(error)}, the one that suffered most; figures are of the "
             "whole series."
@@ -254,9 +265,8 @@ def _pictures(
         images=images,
         reference=task.reference_name,
         window=Window(low, high, task.unit),
-        std = None if std is None else std[worst]
         spacing=spacing,
         affine=affine if task.dims == 3 else None,
+        uncertainty={} if std is None else {network: std},
         note=note,
     )
-        uncertainty={} if std is None else {network: std},

@@ -47,6 +47,7 @@ class FitResult:
 def fit(
     *,
     init: Init,
+    begin: Callable[[State], State] | None = None,
     step: Step,
     batches: Batches,
     run: Path,
@@ -74,6 +75,8 @@ def fit(
 
     Args:
         init: `(key, batch) -> state`; runs jitted, each shard on its own device.
+        begin: `state -> state`, what a fresh state becomes before the first step, such as one with
+            the weights of another run; shapes, types and shardings stay.
         step: `(state, batch, key) -> (state, metrics)` with scalar metrics; runs jitted, the state
             donated. The key is `rng.stream(seed, "train", steps done before)`.
         batches: a Grain iterator of dicts of NumPy arrays `[batch, ...]`, all of one shape. The
@@ -145,7 +148,8 @@ def fit(
         )
         if restored is None:
             batch = plan.put(first)
-            state = session.train(plan.start(batch), batch)
+            fresh = plan.start(batch)
+            state = session.train(begin(fresh) if begin else fresh, batch)
         else:
             state = session.train(restored.state, None)
         pace = session.step_seconds()

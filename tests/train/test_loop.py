@@ -55,6 +55,20 @@ def compilations():
     active = False
 
 
+def test_what_a_fresh_state_begins_with_is_not_given_again(tmp_path, reference):
+    def begin(state):
+        return state._replace(params=jax.tree.map(lambda x: 0.5 * x, state.params))
+
+    def never(state):
+        raise AssertionError("a run that goes on does not begin")
+
+    whole = toy_run.fit(tmp_path / "whole", begin=begin)
+    toy_run.fit(tmp_path / "parts", begin=begin, steps=10)
+    parts = toy_run.fit(tmp_path / "parts", begin=never)
+    assert toy_run.fingerprint(parts.state) == toy_run.fingerprint(whole.state) != reference[0]
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+
+
 def test_it_learns_and_counts(reference):
     _, logged, result = reference
     assert [row.step for row in logged] == list(range(2, 25, 2))
