@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Float32
 from medjax.baselines.filters import Baseline, tune
 from medjax.errors import UserError
 from medjax.metrics.column import Kind
-from medjax.tasks.base import Case, Record, Task, each_axis
+from medjax.tasks.base import Case, Cutter, Record, Task, each_axis
 
 _log = logging.getLogger(__name__)
 # Of a training case, for tuning filters: enough to choose a parameter, in seconds.
@@ -91,10 +91,17 @@ def restore_tiled(
     restore: Callable[[Any], Array],
     image: Float32[np.ndarray, "*space"],
     tiling: Tiling,
+    more: Cutter | None = None,
 ) -> Float32[np.ndarray, "*space"]:
     """Restores an image of any size with a function that takes batches of tiles of one shape.
 
     Axes shorter than a tile are mirrored up to the tile's size, so `restore` compiles once.
+
+    Args:
+      restore: batches of tiles, or of what `more` makes of them, to batches of tiles.
+      image: of any size.
+      tiling: how it is cut.
+      more: what else there is of a tile; see `tasks.base.Task.cutter`.
     """
     size = each_axis(tiling.size, image.ndim)
     shared = each_axis(tiling.overlap, image.ndim)
@@ -114,10 +121,12 @@ def restore_tiled(
         places = [
             tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True)) for corner in group
         ]
-        tiles = np.stack([padded[place] for place in places])
-        missing = tiling.batch - len(group)
-        tiles = np.pad(tiles, [(0, missing)] + [(0, 0)] * image.ndim, mode="edge")
-        out = np.asarray(jax.device_get(restore(tiles[..., None])))[..., 0]
+        tiles = [padded[place][..., None] for place in places]
+        if more is not None:
+            tiles = [more(corner, tile) for corner, tile in zip(group, tiles, strict=True)]
+        tiles += tiles[-1:] * (tiling.batch - len(group))
+        given = jax.tree.map(lambda *leaves: np.stack(leaves), *tiles)
+        out = np.asarray(jax.device_get(restore(given)))[..., 0]
         for place, tile in zip(places, out, strict=False):
             total[place] += tile * weight
             weights[place] += weight

@@ -118,9 +118,12 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
 
     def tiled(restore: Callable[[PyTree], Array]) -> Restore:
         def run(given: Any) -> Float32[np.ndarray, "*space"]:
-            if isinstance(given, Mapping):
+            if not isinstance(given, Mapping):
+                return restore_tiled(restore, given, experiment.tiling)
+            size = each_axis(experiment.tiling.size, task.dims)
+            if (cutter := task.cutter(given, size)) is None:
                 return np.asarray(restore(batch_of_one(given)))[0, ..., 0]
-            return restore_tiled(restore, given, experiment.tiling)
+            return restore_tiled(restore, given["image"], experiment.tiling, cutter)
 
         return run
 
@@ -136,12 +139,12 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
         None if method.draw is None else draw,
         found.state,
         _seen(folder),
-    )
-
-
         None if method.spread is None else tiled(lambda tiles: std_tiles(found.state, tiles)),
         "gaussian" if method.spread is None else method.spread.law,
         calibrate.recall(folder, found.step),
+    )
+
+
 def _described(path: Path) -> Experiment:
     try:
         return read(path)

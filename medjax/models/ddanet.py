@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from medjax.models.attention_net import AttentionNet, AttentionNetConfig
-from medjax.models.base import NetworkConfig
+from medjax.models.base import NetworkConfig, check_lowest
 from medjax.physics.ct import Filter, Geometry, ParallelBeam, box_mean, fbp
 
-# Views appended at both ends of the turn: what a few convolutions reach.
+# Rows of views appended at both ends of the turn: what a few convolutions reach.
 _TURN = 8
 # Detectors and views averaged for the coarse sinogram, beside which the noise stands out.
 _COARSE = 5
@@ -48,14 +48,21 @@ class DDANetConfig(NetworkConfig):
     """Of the backprojection; the one that made the image, where that is known."""
     slices: int = 1
     """Slices that come as channels (2.5-D): the one to be restored, then its neighbours."""
+    views_together: int = 1
+    """Neighbouring views that the sinogram network sees as channels: so many times cheaper where
+    views change slowly, as in the strips of `physics.ct_strips`."""
     sinogram: AttentionNetConfig = AttentionNetConfig(width=24, depth=1)
     """The network on the projections; its channels in and out follow from `slices`."""
     image: AttentionNetConfig = AttentionNetConfig(width=32, depth=3)
     """The network on the image; likewise."""
 
     def __post_init__(self) -> None:
-        if self.slices < 1:
-            raise ValueError(f"DDANetConfig.slices must be at least 1, not {self.slices}")
+        check_lowest(self, slices=1, views_together=1)
+        if self.geometry.views % self.views_together:
+            raise ValueError(
+                f"DDANetConfig.views_together {self.views_together} must divide the "
+                f"{self.geometry.views} views"
+            )
 
     def build(self) -> "DDANet":
         return DDANet(self)
@@ -90,11 +97,14 @@ class DDANet(nn.Module):
         config = self.config
         check_shapes(config, x)
         image, level = jnp.split(x["image"], 2, axis=-1)
+        together = config.views_together
+        out = config.slices * together
         net = AttentionNet(
-            replace(config.sinogram, out_channels=config.slices, residual=False), name="sinogram"
+            replace(config.sinogram, out_channels=out, residual=False), name="sinogram"
         )
-        seen = turn_on(config.geometry, features(config.geometry, x["sinogram"], x["level"]), _TURN)
-        correction = x["level"] * net(seen, train=train)[:, _TURN:-_TURN]
+        seen = features(config.geometry, x["sinogram"], x["level"])
+        seen = gathered(turn_on(config.geometry, seen, _TURN * together), together)
+        correction = x["level"] * spread(net(seen, train=train)[:, _TURN:-_TURN], together)
         cleaned = image + fbp(config.geometry, correction, config.filter)
         net = AttentionNet(replace(config.image, out_channels=1, residual=True), name="image")
         restored = net(jnp.concatenate([cleaned, image, level], axis=-1), train=train)
@@ -130,6 +140,24 @@ def turn_on(
         raise ValueError(f"{views} views appended to a sinogram of {sinogram.shape[1]}")
     before, after = mirror(sinogram[:, -views:]), mirror(sinogram[:, :views])
     return jnp.concatenate([before, sinogram, after], axis=1)
+
+
+def gathered(
+    sinogram: Float[Array, "batch views detectors channel"], together: int
+) -> Float[Array, "batch rows detectors together*channel"]:
+    """So many neighbouring views at a time as channels of one row."""
+    batch, views, detectors, channels = sinogram.shape
+    rows = sinogram.reshape(batch, views // together, together, detectors, channels)
+    return jnp.moveaxis(rows, 2, 3).reshape(batch, views // together, detectors, -1)
+
+
+def spread(
+    rows: Float[Array, "batch rows detectors together*channel"], together: int
+) -> Float[Array, "batch views detectors channel"]:
+    """The inverse of `gathered`."""
+    batch, count, detectors, _ = rows.shape
+    views = jnp.moveaxis(rows.reshape(batch, count, detectors, together, -1), 3, 2)
+    return views.reshape(batch, count * together, detectors, -1)
 
 
 def check_shapes(config: DDANetConfig, x: Mapping[str, Array]) -> None:

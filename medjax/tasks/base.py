@@ -12,6 +12,8 @@ from medjax.methods.base import Pair
 from medjax.metrics.column import Column
 
 Record = Mapping[str, Any]
+Cutter = Callable[[tuple[int, ...], Float32[np.ndarray, "*tile 1"]], Mapping[str, np.ndarray]]
+"""`cutter(corner, tile) -> given`: a tile of a scan with what belongs to it, for the network."""
 
 
 def each_axis(numbers: int | Sequence[int], axes: int) -> tuple[int, ...]:
@@ -81,6 +83,8 @@ class Task:
       colour_channel: of colour images, the one that is restored (red is 0); None takes none.
       interpolable: whether scans may be interpolated before they are restored; not where single
         values have a meaning.
+      denoises: whether noise is what is undone, so that scans of less or more noise than those of
+        training are unlike them.
     """
 
     dims: ClassVar[int]
@@ -92,6 +96,7 @@ class Task:
     filters: ClassVar[tuple[str, ...]]
     colour_channel: ClassVar[int | None] = None
     interpolable: ClassVar[bool] = True
+    denoises: ClassVar[bool] = False
 
     @property
     def network_dims(self) -> int:
@@ -139,9 +144,9 @@ class Task:
         """A whole scan in the values that `encode` takes, and what turns a restoration back.
 
         For scans whose unit does not fix the scale of their values; here both are the identity.
+        The latter is affine in every sample, but for what it cuts off.
         """
         return scan, lambda restored: restored
-        The latter is affine in every sample, but for what it cuts off.
 
     def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
         """Augments and degrades a batch of clean patches: the training pair, encoded."""
@@ -159,6 +164,13 @@ class Task:
         A task whose cases have a `given` takes such a mapping too, batched, and may return one.
         """
         raise NotImplementedError
+
+    def cutter(self, given: Mapping[str, np.ndarray], size: tuple[int, ...]) -> Cutter | None:
+        """How a `Case.given` is cut into tiles of this size; None: it is restored in one piece.
+
+        What is cut goes to `encode`, batched.
+        """
+        return None
 
     def decode(self, restored: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:
         """The network's output back to physical values."""

@@ -203,19 +203,24 @@ class LowDoseProjections(LowDoseCT):
         sampler: Literal["poisson", "gaussian"],
     ) -> tuple[LowDose, Float[Array, "batch views detectors c"]]:
         """The virtual scan of whole slices, and the noise level of its rays."""
+        whole = self.whole(hu.shape[1])
         scan = simulate_low_dose(
             key,
             hu,
-            self.geometry,
+            whole,
             dose,
             self.scanner,
             self.filter,
             pixel_mm=pixel,
             sampler=sampler,
         )
-        stretch = jnp.asarray(pixel, jnp.float32).reshape(-1, 1, 1, 1) / self.geometry.pixel_mm
-        offset = jnp.asarray(self.geometry.ray_offsets_mm()[:, np.newaxis], jnp.float32) * stretch
+        stretch = jnp.asarray(pixel, jnp.float32).reshape(-1, 1, 1, 1) / whole.pixel_mm
+        offset = jnp.asarray(whole.ray_offsets_mm()[:, np.newaxis], jnp.float32) * stretch
         return scan, ray_noise(scan.sinogram, dose, self.scanner, offset)
+
+    def whole(self, size: int) -> Geometry:
+        """Where the rays of whole slices of `size` pixels a side run."""
+        return self.geometry
 
     def _grid(
         self, image: Float32[np.ndarray, "*lead y x"], record: Record

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax
@@ -28,6 +28,7 @@ from medjax.physics.mri import (
     zero_filled,
 )
 from medjax.tasks.base import Case, Record, Task
+from medjax.tasks.patches import cut
 from medjax.tasks.ranges import check_ranges
 
 # Corrupted volumes kept for training: 500 of 96 x 112 x 96.
@@ -232,15 +233,3 @@ class MRIMotion(Task):
             mask = line_mask(lines, self.acceleration, lines // 8)
             image = zero_filled(image, mask, (self.phase_axis,))
         return image
-
-
-def cut(
-    volume: Float32[np.ndarray, "*space"], corner: Sequence[int], patch: Sequence[int]
-) -> Float32[np.ndarray, "*patch"]:
-    """A patch of a volume, continued by reflection where it is smaller, as the pipeline does."""
-    before = [max(0, -c) for c in corner]
-    after = [max(0, c + p - n) for c, p, n in zip(corner, patch, volume.shape, strict=True)]
-    if any(before) or any(after):
-        volume = np.pad(volume, list(zip(before, after, strict=True)), mode="reflect")
-    starts = (c + b for c, b in zip(corner, before, strict=True))
-    return volume[tuple(slice(s, s + p) for s, p in zip(starts, patch, strict=True))]

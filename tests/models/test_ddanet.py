@@ -12,7 +12,7 @@ import pytest
 
 from medjax.models.attention_net import AttentionNetConfig
 from medjax.models.cost import multiply_adds
-from medjax.models.ddanet import DDANetConfig, features, turn_on
+from medjax.models.ddanet import DDANetConfig, features, gathered, spread, turn_on
 from medjax.physics.ct import FanBeam, ParallelBeam, fbp
 
 PARALLEL = ParallelBeam.for_image(16, 2.0, views=16)
@@ -153,6 +153,21 @@ def test_the_network_sees_noise_in_units_of_its_level() -> None:
     # White noise less its mean over 25 samples, itself included.
     np.testing.assert_allclose(seen[..., 0].std(axis=(1, 2)), np.sqrt(1 - 1 / 25), rtol=0.02)
     np.testing.assert_allclose(seen[..., 1].mean(axis=(1, 2)), 30 / 32, rtol=0.01)
+
+
+def test_neighbouring_views_may_come_as_channels() -> None:
+    sinogram = jnp.arange(2 * 12 * 5 * 3.0).reshape(2, 12, 5, 3)
+    rows = gathered(sinogram, 4)
+    assert rows.shape == (2, 3, 5, 12)
+    np.testing.assert_array_equal(rows[:, 1, :, 6:9], sinogram[:, 6])
+    np.testing.assert_array_equal(spread(rows, 4), sinogram)
+    x, network = scan(PARALLEL), config(views_together=2).build()
+    variables = network.init(jax.random.key(0), x)
+    restored, cleaned = network.apply(variables, x, method="both")
+    np.testing.assert_array_equal(restored, x["image"][..., :1])
+    np.testing.assert_array_equal(cleaned, x["sinogram"])
+    with pytest.raises(ValueError, match="views_together 3 must divide the 16 views"):
+        config(views_together=3)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:

@@ -15,7 +15,8 @@ from medjax.errors import UserError
 from medjax.io import read_scan
 from medjax.physics.mri import MotionModel, line_mask
 from medjax.restore import restore_file
-from medjax.tasks.mri_motion import MRIMotion, cut
+from medjax.tasks.mri_motion import MRIMotion
+from medjax.tasks.patches import cut
 
 QUICK = MRIMotion(motion=MotionModel(3, 2.0, 2.0, jump_probability=1.0), draws=3)
 PLAIN = dataclasses.replace(QUICK, noise=0.0, gain=(1.0, 1.0))
