@@ -18,6 +18,7 @@ Medical image restoration in JAX. Research use, not for diagnosis.
   medjax sweep EXPERIMENT --grid F=V  many settings, compared on the validation scans
   medjax evaluate RUN                 the table of a trained run again
   medjax restore RUN INPUT OUTPUT     restores a DICOM file or folder, NIfTI, picture or npz
+  medjax reconstruct FOLDER OUTPUT    raw CT projections to a volume, restored by a run if given
   medjax data list                    the datasets with licence and size
   medjax data prepare FOLDER --name N makes a dataset of your own scans
   medjax weights list                 the published networks that losses compare images with
@@ -32,6 +33,7 @@ COMMANDS = {
     "sweep": "sweep:run",
     "evaluate": "evaluate:run",
     "restore": "restore:run",
+    "reconstruct": "reconstruct:run",
     "list": "experiments:run",
     "data list": "data:list_datasets",
     "data prepare": "data:prepare",

@@ -105,7 +105,7 @@ def require_plain(ds: Dataset, path: Path) -> None:
     if TAGS["NumberofDetectorRows"][0] in ds:
         raise NoImageError(
             f"{path}: a raw projection of a CT scan (DICOM-CT-PD), not an image; "
-            "medjax.io.dicom_projections reads its folder"
+            "medjax reconstruct makes a volume of its folder"
         )
     if "MOSAIC" in (attribute(ds, "ImageType") or ()):
         raise UserError(
