@@ -87,6 +87,22 @@ def ensemble(
     return (back[0] + jnp.swapaxes(back[1], -3, -2)) / (2 * len(flips))
 
 
+def mirror_ensemble(
+    restore: Callable[[Any], Float[Array, "batch y x 1"]],
+    given: Any,
+    mirror: Callable[[Any, int], Any],
+) -> Float[Array, "batch y x 1"]:
+    """The same over the four mirror images of what is more than an image; traceable.
+
+    `mirror(given, axis)` is that mirrored along rows (0) or columns (1).
+    """
+    upside = mirror(given, 0)
+    shown = [given, upside, mirror(given, 1), mirror(upside, 1)]
+    restored = jax.lax.map(restore, jax.tree.map(lambda *leaves: jnp.stack(leaves), *shown))
+    back = zip(restored, ((), (1,), (2,), (1, 2)), strict=True)
+    return sum((jnp.flip(x, axes) for x, axes in back), start=jnp.zeros_like(restored[0])) / 4
+
+
 def restore_tiled(
     restore: Callable[[Any], Array],
     image: Float32[np.ndarray, "*space"],

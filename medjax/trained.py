@@ -13,7 +13,7 @@ from jaxtyping import Array, Float32, PyTree
 from medjax import calibrate
 from medjax.build import fold, method_of
 from medjax.errors import UserError
-from medjax.evaluate import ensemble, restore_tiled
+from medjax.evaluate import ensemble, mirror_ensemble, restore_tiled
 from medjax.experiment import Experiment, read
 from medjax.losses.likelihood import Law
 from medjax.methods.base import Pair
@@ -92,10 +92,11 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
         return task.decode(folded.reshape(*image.shape[:-1], folded.shape[-1]))
 
     def mirrored(once: Callable[[Any], Array], tiles: Any) -> Array:
-        # A mirror image has no projections yet; one that comes with them is restored once.
-        if isinstance(tiles, Mapping) or not experiment.tiling.ensemble:
+        if not experiment.tiling.ensemble:
             return once(tiles)
-        return ensemble(once, tiles)
+        if not isinstance(tiles, Mapping):
+            return ensemble(once, tiles)
+        return mirror_ensemble(once, tiles, task.mirror) if task.mirrors else once(tiles)
 
     @jax.jit
     def restore_tiles(state: Any, tiles: Any) -> Array:

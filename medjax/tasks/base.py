@@ -81,6 +81,7 @@ class Task:
       columns: of the table of results.
       filters: names in `medjax.baselines.filters.FILTERS` of what people use today.
       colour_channel: of colour images, the one that is restored (red is 0); None takes none.
+      mirrors: whether what comes with an image can be mirrored with it.
       interpolable: whether scans may be interpolated before they are restored; not where single
         values have a meaning.
       denoises: whether noise is what is undone, so that scans of less or more noise than those of
@@ -96,6 +97,7 @@ class Task:
     filters: ClassVar[tuple[str, ...]]
     colour_channel: ClassVar[int | None] = None
     interpolable: ClassVar[bool] = True
+    mirrors: ClassVar[bool] = False
     denoises: ClassVar[bool] = False
 
     @property
@@ -171,6 +173,13 @@ class Task:
         What is cut goes to `encode`, batched.
         """
         return None
+
+    def mirror(self, given: Mapping[str, Array], axis: int) -> Mapping[str, Array]:
+        """What `encode` takes, batched, of the mirror image along rows (0) or columns (1).
+
+        Traced by JAX. Of tasks whose `mirrors` is True; of others such input is restored once.
+        """
+        raise NotImplementedError
 
     def decode(self, restored: Float[Array, "batch *space 1"]) -> Float[Array, "batch *space 1"]:
         """The network's output back to physical values."""

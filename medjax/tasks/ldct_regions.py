@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,8 @@ class LowDoseRegions(LowDoseProjections):
 
     geometry: ParallelBeam = region_of(ParallelBeam.for_image(512, 0.7, views=720), 64)
     draws: int = 8
+
+    mirrors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,6 +134,10 @@ class LowDoseRegions(LowDoseProjections):
             }
 
         return tile_of
+
+    def mirror(self, given: Mapping[str, Array], axis: int) -> dict[str, Array]:
+        rays = {name: mirrored(given[name], axis) for name in ("sinogram", "level")}
+        return {**given, **rays, "image": jnp.flip(given["image"], axis + 1)}
 
     def _slices(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
         region = self._scanned_regions(raw, key)

@@ -13,7 +13,7 @@ from medjax.data import pipeline
 from medjax.data.augment import Augment
 from medjax.data.builder import DatasetInfo, write_dataset
 from medjax.errors import UserError
-from medjax.evaluate import Tiling
+from medjax.evaluate import Tiling, mirror_ensemble
 from medjax.experiment import Data, Experiment, Keep, Schedule
 from medjax.methods.base import Pair
 from medjax.methods.config import DualDomain
@@ -133,6 +133,26 @@ def test_tiles_of_a_held_out_slice_have_its_rays() -> None:
         np.testing.assert_allclose(tile[name][..., 0], case.given[name][:, middle], atol=1e-4)
 
 
+def test_the_mean_over_mirror_images_is_put_back() -> None:
+    case = TASK.simulate(record(body()), 0)
+    cut = TASK.cutter(case.given, (SIDE, SIDE))
+    assert cut is not None
+    tile = jax.tree.map(
+        lambda x: jnp.asarray(x)[None], cut((20, 6), case.degraded[20:36, 6:22, None])
+    )
+
+    def corner_and_rays(given: dict) -> jax.Array:
+        # What stays in its place if image and rays are mirrored and put back alike.
+        rays = given["sinogram"] - jnp.mean(given["sinogram"])
+        return given["image"] + fbp(REGION, rays)
+
+    plain = corner_and_rays(tile)
+    mean = mirror_ensemble(corner_and_rays, tile, TASK.mirror)
+    np.testing.assert_allclose(mean, plain, atol=1e-2)
+    left = mirror_ensemble(lambda given: given["image"].at[:, :, 0].add(1.0), tile, TASK.mirror)
+    np.testing.assert_allclose((left - tile["image"])[0, 3, [0, 5, -1], 0], [0.5, 0, 0.5])
+
+
 def test_a_whole_run_restores_from_projections_and_from_the_image(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MEDJAX_HOME", str(tmp_path / "home"))
     info = DatasetInfo("regions", "1.0.0", "-", "-", "CT", "HU", 2)
@@ -146,7 +166,7 @@ def test_a_whole_run_restores_from_projections_and_from_the_image(tmp_path, monk
         method=DualDomain(),
         data=Data(name="regions", patch=SIDE, batch=2, threads=0),
         schedule=Schedule(steps=1, peak=1e-4, end=1e-5),
-        tiling=Tiling(size=SIDE, overlap=4, batch=2),
+        tiling=Tiling(size=SIDE, overlap=4, batch=2, ensemble=True),
         keep=Keep(save_every=1, log_every=1),
     )
     run.train(experiment, tmp_path / "run")
