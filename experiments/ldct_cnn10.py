@@ -4,7 +4,7 @@
 
 The network sees the slice alone, as published, without the noise level that the others are told.
 Slices, doses, patches, steps and learning rates are those of ldct_redcnn; both settings have the
-published layers. The `full` setting is for accelerators and was not run.
+published layers. The `full` setting is for accelerators; neither was measured yet.
 """
 
 import dataclasses
