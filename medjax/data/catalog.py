@@ -5,7 +5,15 @@ import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medjax.data import local_fmri, local_mri, samples, samples_fmri, samples_fundus, samples_xray
+from medjax.data import (
+    local_ct,
+    local_fmri,
+    local_mri,
+    samples,
+    samples_fmri,
+    samples_fundus,
+    samples_xray,
+)
 from medjax.data.builder import (
     DatasetInfo,
     Record,
@@ -20,10 +28,12 @@ from medjax.errors import UserError
 # One a line: bundled with a dependency, or made from the folder that MEDJAX_DATA names.
 RECIPES: tuple[Recipe, ...] = (
     samples.RECIPE,
+    samples.OTHERS_RECIPE,
     samples_xray.RECIPE,
     samples_fmri.RECIPE,
     samples_fundus.SAMPLE_RECIPE,
     samples_fundus.DRIVE_RECIPE,
+    local_ct.RECIPE,
     local_mri.RECIPE,
     *local_fmri.RECIPES,
 )

@@ -48,6 +48,16 @@ INFO = DatasetInfo(
 )
 
 
+# Patients that no network has seen which learned on `INFO`'s "train".
+OTHERS_INFO = dataclasses.replace(
+    INFO,
+    name="ct_samples_others",
+    source="CT slices from the test files of pydicom and pydicom-data, of two patients that are "
+    "not among those of ct_samples' training split: a neck to fine-tune on, a head to test",
+)
+OTHERS = {"neck-spine": "train", "head-b": "test"}
+
+
 def sample_file(name: str) -> Path:
     """The path of one of pydicom's test files, without ever asking the network.
 
@@ -62,15 +72,15 @@ def sample_file(name: str) -> Path:
     return Path(str(found))
 
 
-def _shards() -> Mapping[str, Sequence[Shard]]:
-    files = {sample: sample_file(sample.file) for sample in SAMPLES}
+def _shards(samples: Sequence[Sample] = SAMPLES) -> Mapping[str, Sequence[Shard]]:
+    files = {sample: sample_file(sample.file) for sample in samples}
 
     def shard(split: str) -> Iterator[Record]:
         for sample, file in files.items():
             if sample.split == split:
                 yield _record(sample, read_scan(file))
 
-    names = dict.fromkeys(sample.split for sample in SAMPLES)
+    names = dict.fromkeys(sample.split for sample in samples)
     return {name: [lambda name=name: shard(name)] for name in names}
 
 
@@ -78,4 +88,11 @@ def _record(sample: Sample, scan: Scan) -> Record:
     return record_of(INFO, fill_invalid(scan), sample.case, spacing=scan.spacing)
 
 
+def _others() -> Mapping[str, Sequence[Shard]]:
+    return _shards(
+        [dataclasses.replace(s, split=OTHERS[s.case]) for s in SAMPLES if s.case in OTHERS]
+    )
+
+
 RECIPE = Recipe(INFO, _shards)
+OTHERS_RECIPE = Recipe(OTHERS_INFO, _others)

@@ -17,7 +17,13 @@ from medjax.physics.ct_dose import (
 )
 from medjax.physics.ct_fbp import Filter, fbp, filter_sinogram
 from medjax.physics.ct_geometry import FanBeam, Geometry, ParallelBeam
-from medjax.physics.ct_local_noise import local_blur, local_noise, log_variance
+from medjax.physics.ct_local_noise import (
+    local_blur,
+    local_noise,
+    local_noise_power,
+    log_variance,
+    noise_of_power,
+)
 from medjax.physics.ct_projector import backproject, project
 from medjax.physics.ct_ray_noise import blind_ray_noise, box_mean, ray_noise
 from medjax.physics.ct_ray_sums import Rays, ray_angles, ray_sums
@@ -41,9 +47,11 @@ __all__ = [
     "hu_to_mu",
     "local_blur",
     "local_noise",
+    "local_noise_power",
     "log_variance",
     "low_dose",
     "mu_to_hu",
+    "noise_of_power",
     "project",
     "ray_angles",
     "ray_noise",

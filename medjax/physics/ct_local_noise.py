@@ -21,6 +21,7 @@ the noise of the parallel beam).
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,72 @@ def local_noise(
     Pixel size and dose may be traced and one a sample; `shape`, model, filter, cutoff, views and
     the detector spacing in pixels (one, as `ParallelBeam.for_image` makes it) are static.
     """
-    model = DoseModel() if model is None else model
+    grid = _roomy(shape[0] + _MARGIN), _roomy(shape[1] + _MARGIN)
+    power = _ray_power(
+        rays, dose, grid, model or DoseModel(), filter, cutoff, views, detector_pixels
+    )
+    mm = jnp.asarray(pixel_mm, jnp.float32).reshape(-1, 1, 1, 1)
+    return _shaped(key, power, grid, shape) * (1000 / MU_WATER) / mm
+
+
+def local_noise_power(
+    rays: Rays,
+    pixel_mm: Float[Array, "batch"] | float,
+    dose: Float[Array, "batch"] | float,
+    grid: tuple[int, int],
+    model: DoseModel | None = None,
+    filter: Filter = "hann",
+    cutoff: float = 1.0,
+    views: int = 720,
+    detector_pixels: float = 1.0,
+) -> Float[Array, "batch rows half"]:
+    """Power in HU² of `local_noise` at the frequencies of a real FFT over `grid` pixels.
+
+    Over the whole plane its mean is the variance, and |FFT|² is it times the number of pixels.
+    Arguments as in `local_noise`.
+    """
+    power = _ray_power(
+        rays, dose, grid, model or DoseModel(), filter, cutoff, views, detector_pixels
+    )
+    mm = jnp.asarray(pixel_mm, jnp.float32).reshape(-1, 1, 1)
+    return power * jnp.square(1000 / MU_WATER / mm)
+
+
+def noise_of_power(
+    key: Key[Array, ""],
+    power: Callable[[tuple[int, int]], Float[Array, "batch rows half"]],
+    shape: tuple[int, int],
+) -> Float[Array, "batch rows columns 1"]:
+    """Gaussian noise of a power, in its unit; opposite edges are independent.
+
+    `power(grid)` gives it at the frequencies of a real FFT, as `local_noise_power`.
+    """
+    grid = _roomy(shape[0] + _MARGIN), _roomy(shape[1] + _MARGIN)
+    return _shaped(key, power(grid), grid, shape)
+
+
+def _shaped(
+    key: Key[Array, ""],
+    power: Float[Array, "batch rows half"],
+    grid: tuple[int, int],
+    shape: tuple[int, int],
+) -> Float[Array, "batch rows columns 1"]:
+    white = jax.random.normal(key, (len(power), *grid))
+    shaped = jnp.fft.irfft2(jnp.fft.rfft2(white) * jnp.sqrt(power).astype(jnp.complex64), grid)
+    return shaped[:, : shape[0], : shape[1], None]
+
+
+def _ray_power(
+    rays: Rays,
+    dose: Float[Array, "batch"] | float,
+    grid: tuple[int, int],
+    model: DoseModel,
+    filter: Filter,
+    cutoff: float,
+    views: int,
+    detector_pixels: float,
+) -> Float[Array, "batch rows half"]:
+    """Power of the noise in (1/pixel)²."""
     batch, count = rays.integrals.shape[:2]
     variance = log_variance(
         jnp.asarray(rays.integrals).reshape(batch, count, -1),
@@ -86,7 +152,6 @@ def local_noise(
         jnp.asarray(dose, jnp.float32).reshape(-1, 1, 1),
         model,
     ).mean(-1)
-    grid = _roomy(shape[0] + _MARGIN), _roomy(shape[1] + _MARGIN)
     power = jnp.zeros((batch, grid[0], grid[1] // 2 + 1), jnp.float32)
     for gain, angle in _spectrum(grid, filter, cutoff, views, detector_pixels):
         position = angle * (count / np.pi)
@@ -96,11 +161,7 @@ def local_noise(
             variance[:, first % count] * (1 - later) + variance[:, (first + 1) % count] * later
         )
         power += jnp.asarray(gain, jnp.float32) * at_angle
-    white = jax.random.normal(key, (batch, *grid))
-    shaped = jnp.fft.irfft2(jnp.fft.rfft2(white) * jnp.sqrt(power).astype(jnp.complex64), grid)
-    noise = shaped[:, : shape[0], : shape[1], None]
-    mm = jnp.asarray(pixel_mm, jnp.float32).reshape(-1, 1, 1, 1)
-    return noise * (1000 / MU_WATER) / mm
+    return power
 
 
 def local_blur(

@@ -1,5 +1,6 @@
 """The catalogue and the bundled CT slices."""
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -94,3 +95,23 @@ def test_missing_samples_say_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(samples, "get_testdata_file", lambda name, download: None)
     with pytest.raises(UserError, match=r"medjax\[samples\]"):
         catalog.load("ct_samples", tmp_path)
+
+
+def test_slices_to_fine_tune_on_are_of_patients_that_no_network_learned_on(home, dataset):
+    others = catalog.load("ct_samples_others", home)
+    cases = {name: [r["case"] for r in split] for name, split in others.splits.items()}
+    assert cases == {"train": ["neck-spine"], "test": ["head-b"]}
+    learnt = {r["subject"] for r in dataset.split("train")}
+    assert not learnt & {r["subject"] for split in others.splits.values() for r in split}
+
+
+def test_sharp_slices_keep_their_values_and_those_judged_are_held_back(home, medjax_data):
+    chest = catalog.load("ct_chest_sharp", home)
+    numbers = {name: [r["index"] for r in split] for name, split in chest.splits.items()}
+    assert numbers == {"train": list(range(14)), "test": list(range(16, 30))}
+    file = medjax_data / "ct_chest_kernel_pairs" / "Lung_Dx-A0001_L.nii.gz"
+    volume = np.asanyarray(nibabel.load(file).dataobj)
+    record = chest.split("test")[3]
+    np.testing.assert_array_equal(record["image"], volume[..., 19].T)
+    np.testing.assert_allclose(record["spacing"], 0.841797, atol=1e-5)
+    assert record["unit"] == "HU"
