@@ -1,0 +1,1 @@
+"""Denoising of a real sharp-kernel scan, judged by the same scan by a soft kernel."""
