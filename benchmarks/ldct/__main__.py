@@ -6,8 +6,12 @@ Scans held-out slices of a real chest CT (MEDJAX_DATA's ct_chest_kernel_pairs, s
 virtual scanner at each dose, with nodules, rods and faint lesions put into them, and restores them
 with the filters in use today and with the networks of published experiments. Those are trained
 first as their experiments say, on other patients (runs that are there already go on, finished ones
-are only opened). Prints image quality, the clinical columns, their differences to the low-dose
-input, and what became of the claims for DDANet at a quarter dose.
+are only opened). Where torch is installed, RED-CNN and CNN10 in PyTorch stand beside them, trained
+on the same pairs for as long as DDANet trained (without it, as the slowest of ours); they restore
+whole slices without an ensemble of mirror images, as people run them.
+
+Prints image quality, the clinical columns, their differences to the low-dose input, and what became
+of the claims for DDANet at a quarter dose.
 
 There is one chest patient and one kernel: intervals tell how sure the comparison is on these
 slices, not on other patients. The command was tried on small scans only; it has not been run at
@@ -25,7 +29,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.ldct import claims, report
+from benchmarks.ldct import claims, peers, report
 from benchmarks.ldct.arguments import parsed
 from benchmarks.ldct.chest import Stage, chest_scan, chosen, scanned, set_up
 from benchmarks.ldct.rows import Judged, judge
@@ -78,13 +82,15 @@ def compare(options: argparse.Namespace) -> None:
         for seed in options.seeds
         for entry in options.networks
     ]
-    networks = with_images_alone(networks, chest.volume.shape[-1], options.views)
+    beside = _peers(options, networks, console)
+    networks = [*with_images_alone(networks, chest.volume.shape[-1], options.views), *beside]
     _say("probes, detector, full dose")
     stage = set_up(chest, task, slices, options.repeats)
     full = judge(untouched("full-dose FBP", "reference"), scanned(stage, 1.0), stage)
     kept: dict[str, Any] = {"arguments": _plain(options), "doses": []}
     if networks:
         kept["machine"] = run.describe(networks[0].experiment)
+    kept["peers"] = peers.kept(beside)
     for dose in options.doses:
         told = _at(dose, stage, full, filters, networks)
         report.printed(told, console)
@@ -96,6 +102,27 @@ def compare(options: argparse.Namespace) -> None:
         console.print(f"no claim is settled: they are about {claims.DOSE:.0%} of the dose")
     if options.out:
         console.print(f"wrote {options.out}")
+
+
+def _peers(
+    options: argparse.Namespace, networks: Sequence[Network], console: Console
+) -> list[Network]:
+    """The networks in PyTorch, each trained for as long as ours under the same seed."""
+    if options.peers and not peers.installed():
+        names = "; ".join(peer.entry.name for peer in options.peers)
+        console.print(f"not installed (torch), left out: {names}")
+        return []
+    found = []
+    for seed in options.seeds:
+        seconds = peers.budget(networks, seed)
+        if seconds is not None:
+            found += [
+                peers.trained_peer(peer, options.setting, seed, seconds, options.runs)
+                for peer in options.peers
+            ]
+    for sentence in peers.told(found):
+        console.print(sentence, highlight=False)
+    return found
 
 
 def _at(
@@ -121,7 +148,11 @@ def _at(
 def _plain(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments as JSON knows them, without the names of folders."""
     plain = {k: v for k, v in vars(options).items() if not isinstance(v, Path)}
-    return {**plain, "networks": [entry.name for entry in options.networks]}
+    return {
+        **plain,
+        "networks": [entry.name for entry in options.networks],
+        "peers": [peer.entry.name for peer in options.peers],
+    }
 
 
 def _say(line: str) -> None:

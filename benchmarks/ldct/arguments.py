@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar, get_args
 
+from benchmarks.ldct.peers import PEERS, Peer
 from benchmarks.ldct.suite import ENTRIES, FILTERS
 from benchmarks.restoration.suites import Entry
 from medjax.errors import UserError
@@ -52,6 +53,14 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
         default=list(FILTERS),
         help=f"of {', '.join(FILTERS)}; or {NONE}",
     )
+    peers = "; ".join(peer.entry.name for peer in PEERS)
+    add(
+        "--peers",
+        type=_peers,
+        default=list(PEERS),
+        help=f"in PyTorch, trained for as long as ours, separated by semicolons: of {peers}; "
+        f"or {NONE}",
+    )
     add("--slices", type=_several(_whole), help="of the scan, to judge (5 the detector never saw)")
     add("--repeats", type=_pairs, default=2, help="noise realisations of a slice, an even number")
     add(
@@ -76,9 +85,9 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
     return parser.parse_args(args)
 
 
-def _several(one: Callable[[str], T]) -> Callable[[str], list[T]]:
+def _several(one: Callable[[str], T], separator: str = ",") -> Callable[[str], list[T]]:
     def parse(text: str) -> list[T]:
-        found = [one(part) for part in text.split(",")]
+        found = [one(part.strip()) for part in text.split(separator)]
         if len(set(found)) < len(found):
             raise argparse.ArgumentTypeError(f"{text} names something twice")
         return found
@@ -137,10 +146,15 @@ def _networks(text: str) -> list[Entry]:
     return [by_name[name] for name in _of(list(by_name), text)]
 
 
-def _of(known: Sequence[str], text: str) -> list[str]:
+def _peers(text: str) -> list[Peer]:
+    by_name = {peer.entry.name: peer for peer in PEERS}
+    return [by_name[name] for name in _of(list(by_name), text, ";")]
+
+
+def _of(known: Sequence[str], text: str, separator: str = ",") -> list[str]:
     if text == NONE:
         return []
-    names = _several(str)(text)
+    names = _several(str, separator)(text)
     for name in names:
         if name not in known:
             raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(known)}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.ldct.clinical import COLUMNS, lesion_difference, sensitivity_difference
+from benchmarks.ldct.peers import REDCNN, SAME_SIZE
 from benchmarks.ldct.rows import Judged, mean_clinical, values_of
 from benchmarks.ldct.suite import ALONE, DDANET, TWIN
 from benchmarks.restoration import show
@@ -35,7 +36,9 @@ def settled(rows: Sequence[Judged], low: Judged, full: Judged) -> list[str]:
                 _lesions(name, own, low, full),
                 _nodules(name, own, full),
             ]
-            sentences += _twin(name, rows)
+            sentences += _above(name, TWIN, "", rows)
+            for peer in (REDCNN, SAME_SIZE):
+                sentences += _above(name, peer, " at equal training time", rows)
     return sentences
 
 
@@ -84,14 +87,15 @@ def _nodules(name: str, own: Sequence[Judged], full: Judged) -> str:
     return f"{said}: {_verdict(share, share >= LEAST_SENSITIVITY)}"
 
 
-def _twin(name: str, rows: Sequence[Judged]) -> list[str]:
-    found = show.settle(Claim(name, TWIN, "psnr"), values_of(rows))
+def _above(name: str, other: str, condition: str, rows: Sequence[Judged]) -> list[str]:
+    """Whether the PSNR is above another row's; nothing where that was not measured."""
+    found = show.settle(Claim(name, other, "psnr"), values_of(rows))
     if found is None:
         return []
     difference = found.difference
     said = (
-        f"{name} minus {TWIN}, PSNR {difference.mean:+.2f} dB {_each([difference])} over "
-        f"{difference.cases} pairs; above 0"
+        f"{name} minus {other}{condition}, PSNR {difference.mean:+.2f} dB {_each([difference])} "
+        f"over {difference.cases} pairs; above 0"
     )
     verdict = _verdict(difference.mean, difference.mean > 0)
     return [f"{said}: {verdict}{_crosses([difference])}"]

@@ -22,9 +22,11 @@ from medjax.tasks.ldct_projections import LowDoseProjections
 
 DDANET, TWIN = "DDANet", "image-only twin"
 ENTRIES = (
-    Entry("cGAN", "ldct_cgan"),
+    Entry("CNN10", "ldct_cnn10"),
     Entry("RED-CNN", "ldct_redcnn"),
     Entry("RDAE", "ldct_rdae"),
+    Entry("cGAN", "ldct_cgan"),
+    Entry("WGAN-VGG", "ldct_wgan_vgg"),
     Entry(DDANET, "ldct_ddanet"),
     Entry(TWIN, "ldct_ddanet_image"),
 )

@@ -16,6 +16,7 @@ COST = (
     Column("parameters", "parameters", "", None, 0),
     Column("kilo_flop_per_sample", "kFLOP a sample", "", None, 1),
     Column("images_per_second", "training patches/s", "", None, 1),
+    Column("training_seconds", "training", "s", None, 0),
     Column("seconds", "time an image", "s", None, 3),
 )
 

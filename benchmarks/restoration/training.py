@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +18,11 @@ from medjax.experiment import Experiment, find, load
 from medjax.models.cost import Shape, multiply_adds
 from medjax.models.size import parameters
 from medjax.tasks.base import each_axis
+from medjax.train.writers import read_metrics
 
 
 class Network(NamedTuple):
-    """One trained network with what it cost."""
+    """One trained network with what it cost (see `cost`)."""
 
     entry: Entry
     seed: int
@@ -42,7 +44,7 @@ def planned(entry: Entry, setting: str, seed: int, steps: int | None) -> Experim
 def trained(entry: Entry, setting: str, seed: int, steps: int | None, runs: Path) -> Network:
     """Trains an entry in its own run folder, from its newest checkpoint if there is one."""
     experiment = planned(entry, setting, seed, steps)
-    folder = runs / f"{entry.experiment}-{'-'.join(entry.name.split())}-{seed}".replace(",", "")
+    folder = folder_of(entry, seed, runs)
     sys.stderr.write(f"{entry.name}, seed {seed}: {folder}\n")
     result = run.train(experiment, folder)
     if result.interrupted:
@@ -51,20 +53,37 @@ def trained(entry: Entry, setting: str, seed: int, steps: int | None, runs: Path
     if result.step_seconds is not None:
         run.write_pace(folder, result)
     opened = run.open_run(folder, experiment)
-    return Network(entry, seed, experiment, opened.restore, _cost(experiment, folder))
+    rows = read_metrics(folder)
+    spent = {
+        **(run.read_pace(folder) or {}),
+        "training_seconds": rows[-1].seconds if rows else None,
+    }
+    return Network(entry, seed, experiment, opened.restore, cost(experiment, spent))
 
 
-def _cost(experiment: Experiment, folder: Path) -> dict[str, Any]:
+def folder_of(entry: Entry, seed: int, runs: Path) -> Path:
+    """The run folder of an entry under a seed."""
+    name = re.sub(r"[^\w-]", "", "-".join(entry.name.split()))
+    return runs / f"{entry.experiment}-{name}-{seed}"
+
+
+def cost(experiment: Experiment, spent: Mapping[str, Any]) -> dict[str, Any]:
+    """What the experiment's network costs in parameters and multiply-adds, and what was spent.
+
+    Args:
+      experiment: tells network, task and patch.
+      spent: by a run: "images_per_second" and "device" as `run.read_pace` knows them;
+        "training_seconds", those of the training loop with all that it waits for, without
+        compiling; and what else there is to tell.
+    """
     task, config = experiment.task, experiment.network
     patch = each_axis(experiment.data.patch, task.dims)[task.dims - task.network_dims :]
     shape = input_shape(experiment)
     adds = multiply_adds(config, shape)
-    pace = run.read_pace(folder) or {}
     return {
         "parameters": parameters(config, shape),
         "kilo_flop_per_sample": 2 * adds / math.prod(patch) / 1e3,
-        "images_per_second": pace.get("images_per_second"),
-        "device": pace.get("device"),
+        **spent,
     }
 
 

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from benchmarks.ldct import arguments, claims, suite
+from benchmarks.ldct import arguments, claims, peers, suite
 from benchmarks.ldct.__main__ import main
 from benchmarks.ldct.chest import FILE, FOLDER, Chest, chosen, scanned, set_up
 from benchmarks.ldct.clinical import COLUMNS
 from benchmarks.ldct.rows import QUALITY, judge
 from benchmarks.restoration.suites import Entry
-from benchmarks.restoration.training import Network, planned
+from benchmarks.restoration.training import Network, folder_of, planned
 from medjax.errors import UserError
+from medjax.losses.config import L1
 from medjax.models.redcnn import REDCNNConfig
 from medjax.physics.ct import DoseModel, ParallelBeam
 from medjax.tasks.ldct import LowDoseCT
+from medjax.train.writers import read_metrics
 
 SIZE, VIEWS, PHOTONS = 144, 90, 2e5
 
@@ -117,9 +119,14 @@ def test_claims_of_a_perfect_network_hold(stage, quarter, low, full):
         return perfect[id(given)]
 
     ours = row(stage, quarter, suite.DDANET, restore)
-    twin = row(stage, quarter, suite.TWIN)
-    found = claims.settled([low, full, ours, twin], low, full)
-    for text in ("MTF50 low", "MTF50 high", "d' 100.0% of", "nodule sensitivity", "PSNR"):
+    others = [row(stage, quarter, name) for name in (suite.TWIN, peers.REDCNN, peers.SAME_SIZE)]
+    found = claims.settled([low, full, ours, *others], low, full)
+    psnr = (
+        f"minus {suite.TWIN}, PSNR",
+        "(PyTorch) at equal training time",
+        "our size and rates at",
+    )
+    for text in ("MTF50 low", "MTF50 high", "d' 100.0% of", "nodule sensitivity", *psnr):
         sentence = claim(found, text)
         assert "HOLDS" in sentence and "DOES NOT" not in sentence, sentence
     # The input of this chest is quieter than the claim's, and that is said.
@@ -135,7 +142,7 @@ def test_claims_of_a_blur_fail(stage, quarter, low, full):
     assert "at most 12 HU: HOLDS" in claim(found, ", noise")
     for text in ("MTF50 low", "MTF50 high", "nodule sensitivity"):
         assert "DOES NOT HOLD" in claim(found, text)
-    assert not any(suite.TWIN in sentence for sentence in found)
+    assert not any("PSNR" in sentence for sentence in found)
 
 
 def network(entry, seen):
@@ -183,11 +190,18 @@ def test_the_command_trains_measures_prints_and_keeps(data, monkeypatch, capsys)
     first = planned(entry, "cpu", 0, None)
     small = {
         "network": REDCNNConfig(width=2),
+        "loss": L1(),
+        "keep": dataclasses.replace(first.keep, log_every=1),
         "data": dataclasses.replace(first.data, patch=32, batch=2),
         "tiling": dataclasses.replace(first.tiling, ensemble=False, size=144),
     }
     tiny = dataclasses.replace(entry, change=small)
     monkeypatch.setattr(arguments, "ENTRIES", (tiny,))
+    beside = [
+        dataclasses.replace(peer, entry=dataclasses.replace(peer.entry, change=change))
+        for peer, change in zip(peers.PEERS[1:], (small, {"data": small["data"]}), strict=True)
+    ]
+    monkeypatch.setattr(arguments, "PEERS", beside)
     out = data / "found.json"
     told = [
         *("--doses", "0.25", "--seeds", "0", "--steps", "2", "--networks", "RED-CNN"),
@@ -196,19 +210,33 @@ def test_the_command_trains_measures_prints_and_keeps(data, monkeypatch, capsys)
     ]
     assert main(told) == 0
     printed = capsys.readouterr()
-    assert "One chest patient" in " ".join(printed.out.split())
+    said = " ".join(printed.out.split())
+    assert "One chest patient" in said
     assert "RED-CNN" in printed.err
     (dose,) = json.loads(out.read_text())["doses"]
+    names = [peer.entry.name for peer in beside]
+    for name in names:
+        if peers.installed():
+            assert f"{name}, seed 0: " in said and "making the pairs" in said
+        else:
+            assert f"not installed (torch), left out: {'; '.join(names)}" in said
     assert [r["row"] for r in dose["rows"]] == [
         "low-dose FBP",
         "full-dose FBP",
         "median 3",
         "RED-CNN",
+        *(names if peers.installed() else ()),
     ]
     assert {c["key"] for c in dose["clinical"]["columns"]} == {c.key for c in COLUMNS}
     assert dose["rows"][0]["minus_low_dose"] is None
     assert set(dose["rows"][3]["minus_low_dose"]) == {"dprime", "sensitivity"}
     assert str(data) not in out.read_text()
+
+    # An untrained RED-CNN returns its input, so its first loss is that of the first pair.
+    trained_on = read_metrics(folder_of(tiny, 0, data / "runs" / "cpu"))
+    noisy, clean = next(peers.pairs(planned(tiny, "cpu", 0, None)))
+    assert noisy.shape == clean.shape == (2, 1, 32, 32)
+    assert trained_on[0].metrics["loss"] == pytest.approx(np.abs(noisy - clean).mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +247,7 @@ def test_the_command_trains_measures_prints_and_keeps(data, monkeypatch, capsys)
         (["--repeats", "3"], "must be even"),
         (["--networks", "GAN"], "none of"),
         (["--filters", "magic"], "none of"),
+        (["--peers", "RED-CNN (Keras)"], "none of"),
         (["--seeds", "0,0"], "twice"),
         (["--photons", "0"], "above 0"),
         (["--window", "100", "0"], "must rise"),
