@@ -112,12 +112,12 @@ def _peers(
         names = "; ".join(peer.entry.name for peer in options.peers)
         console.print(f"not installed (torch), left out: {names}")
         return []
-    found = []
+    found, runs = [], options.runs / options.setting
     for seed in options.seeds:
         seconds = peers.budget(networks, seed)
         if seconds is not None:
             found += [
-                peers.trained_peer(peer, options.setting, seed, seconds, options.runs)
+                peers.trained_peer(peer, options.setting, seed, seconds, runs)
                 for peer in options.peers
             ]
     for sentence in peers.told(found):

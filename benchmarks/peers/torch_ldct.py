@@ -116,7 +116,8 @@ def restore(
     low, high = window
     where = next(net.parameters()).device
     with torch.no_grad():
-        scaled = (torch.from_numpy(np.ascontiguousarray(image)).to(where) - low) / (high - low)
+        # Copied: what JAX made is read-only, which PyTorch warns of.
+        scaled = (torch.tensor(np.ascontiguousarray(image), device=where) - low) / (high - low)
         restored = net(scaled[None, None])[0, 0] * (high - low) + low
         return restored.cpu().numpy()
 

@@ -47,6 +47,8 @@ def test_a_peer_is_our_network_with_the_same_weights(entry):
             f"{name}_{i}": from_torch(layer, name != "Conv") for i, layer in enumerate(found)
         }
     image = np.random.default_rng(0).uniform(-200, 300, (27, 31)).astype(np.float32)
+    # As what JAX made is.
+    image.flags.writeable = False
     got = torch_ldct.restore(net, image, WINDOW)
     x = (image[None, ..., None] + 160) / 400
     want = quick(experiment.network.build().apply)({"params": params}, x)
