@@ -46,12 +46,19 @@ class Training(NamedTuple):
     """`step(state, raw, key) -> (state, metrics)`."""
 
 
-def training_of(experiment: Experiment) -> Training:
-    """The experiment's method behind its task."""
-    task, method = experiment.task, method_of(experiment)
+def pairs_of(experiment: Experiment) -> Callable[[dict[str, Array], Array], Pair]:
+    """`pair(raw, key)`: what the experiment's network is trained on."""
+    task = experiment.task
 
     def pair(raw: dict[str, Array], key: Array) -> Pair:
         return Pair(*(fold(x, task.network_dims) for x in task.prepare(raw, key)))
+
+    return pair
+
+
+def training_of(experiment: Experiment) -> Training:
+    """The experiment's method behind its task."""
+    method, pair = method_of(experiment), pairs_of(experiment)
 
     def init(key: Array, raw: dict[str, Array]) -> Any:
         return method.init(key, pair(raw, key))

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
+from medjax import levels
 from medjax.placing import Placement
 from medjax.scan import Scan
 from medjax.seen import Seen
@@ -21,11 +24,62 @@ class Remark(NamedTuple):
 
 
 def remarks(scan: Scan, task: Task, seen: Seen, place: Placement | None) -> tuple[Remark, ...]:
-    """How the scan's sampling differs from all that the network learned from.
+    """How the scan's sampling, noise and values differ from all that the network learned from.
 
     Args:
       place: how its volumes come to the network's grid, where there is one.
     """
+    return (*_sampling(scan, task, seen, place), *_look(scan, task, seen))
+
+
+def _look(scan: Scan, task: Task, seen: Seen) -> tuple[Remark, ...]:
+    if seen.noise is None or seen.far is None:
+        return ()
+    array = scan.array if scan.valid is None else np.where(scan.valid, scan.array, task.background)
+    found = levels.look_of(array, task)
+    told: list[Remark] = []
+
+    def tell(what: str, short: str) -> None:
+        told.append(Remark(f"{scan.source}: {what}", short))
+
+    low, high = task.display
+    if np.isnan(found.noise):
+        tell(
+            f"shows little between {low:g} and {high:g} {task.unit}, where this network restores: "
+            "trust the result less",
+            "outside the trained window",
+        )
+    if found.noise < seen.noise[0]:
+        tell(
+            "has less noise than anything that this network learned from "
+            f"({found.noise / seen.noise[0]:.2g} of the least): it may take detail for noise, "
+            "compare it with the input",
+            "less noise than trained",
+        )
+    if found.noise > seen.noise[1]:
+        tell(
+            "has more noise than anything that this network learned from "
+            f"({found.noise / seen.noise[1]:.2g} times the most): trust the result less",
+            "more noise than trained",
+        )
+    if found.dark > seen.far[0]:
+        tell(
+            f"{found.dark:.0%} of a slice lie far below {low:g} {task.unit}, as in lungs; this "
+            f"network saw no more than {seen.far[0]:.1%} of that: another anatomy to it, trust the "
+            "result less",
+            "untrained anatomy",
+        )
+    if found.bright > seen.far[1]:
+        tell(
+            f"{found.bright:.1%} of a slice lie far above {high:g} {task.unit}, as metal does; "
+            f"this network saw no more than {seen.far[1]:.1%} of that: streaks are not noise to "
+            "it, trust the result less",
+            "untrained bright values",
+        )
+    return tuple(told)
+
+
+def _sampling(scan: Scan, task: Task, seen: Seen, place: Placement | None) -> tuple[Remark, ...]:
     if not seen.spacing:
         return ()
     if place is not None and scan.affine is None:

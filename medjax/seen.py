@@ -35,11 +35,16 @@ class Seen:
       directions: where the axes of all of them rise to, one of R L A P S I an axis of space, e.g.
         "SAR" for [z, y, x] that rise to superior, anterior and right; "" where each scan lay as
         its file had it.
+      noise: least and greatest noise level of the patches that the network was given, by
+        `medjax.levels`; None where unknown, or where noise is not what is undone.
+      far: greatest shares of their samples far below and far above the window; None likewise.
     """
 
     modality: str = ""
     spacing: tuple[tuple[float, float], ...] = ()
     directions: str = ""
+    noise: tuple[float, float] | None = None
+    far: tuple[float, float] | None = None
 
     @property
     def affine(self) -> Float32[np.ndarray, "4 4"] | None:
@@ -69,10 +74,19 @@ def of_dataset(dataset: Dataset) -> Seen:
     return Seen(info.modality, tuple(ends) if known else (), TURNED.get(info.source, ""))
 
 
-def keep(folder: Path, name: str) -> None:
-    """Writes what the dataset `name` shows into the folder of a run that was trained on it."""
+def keep(
+    folder: Path,
+    name: str,
+    noise: tuple[float, float] | None = None,
+    far: tuple[float, float] | None = None,
+) -> None:
+    """Writes what the dataset `name` shows into the folder of a run that was trained on it.
+
+    `noise` and `far` are what its network was given, by `medjax.levels.trained_on`.
+    """
+    found = dataclasses.replace(of_dataset(catalog.load(name)), noise=noise, far=far)
     with atomic(folder / SEEN) as temporary:
-        temporary.write_text(json.dumps(dataclasses.asdict(of_dataset(catalog.load(name)))))
+        temporary.write_text(json.dumps(dataclasses.asdict(found)))
 
 
 def recall(folder: Path, description: Mapping[str, Any]) -> Seen:
@@ -108,8 +122,14 @@ def _read(path: Path) -> Seen:
     try:
         data = json.loads(path.read_text())
         spacing = tuple((float(low), float(high)) for low, high in data["spacing"])
-        return Seen(str(data["modality"]), spacing, str(data["directions"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        # Runs from before they were kept do not know these.
+        noise, far = (_two(data.get(name)) for name in ("noise", "far"))
+        return Seen(str(data["modality"]), spacing, str(data["directions"]), noise, far)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: cannot be read ({type(error).__name__}); delete it, medjax can do without"
         ) from error
+
+
+def _two(numbers: Any) -> tuple[float, float] | None:
+    return None if numbers is None else (float(numbers[0]), float(numbers[1]))

@@ -34,8 +34,15 @@ def body(shift: float) -> np.ndarray:
 
 
 def record(name: str, shift: float) -> Record:
-    names = {"case": name, "subject": name, "modality": "CT", "unit": "HU", "index": 0}
-    return {"image": body(shift), "spacing": np.full(2, 4.0, np.float32), **names}
+    return {
+        "image": body(shift),
+        "spacing": np.full(2, 4.0, np.float32),
+        "case": name,
+        "subject": name,
+        "modality": "CT",
+        "unit": "HU",
+        "index": 0,
+    }
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def run(args: Sequence[str]) -> int:
             "with its unit and default: medjax train EXPERIMENT --help\n"
         )
         return 0
-    from medjax import build, experiment, seen
+    from medjax import build, experiment, levels, seen
     from medjax import run as runs
     from medjax.sweep.space import check_counts
 
@@ -54,7 +54,7 @@ def run(args: Sequence[str]) -> int:
     except ValueError as error:
         raise UserError(f"{error}; medjax train {args[0]} --help shows every field") from error
     result = runs.train(chosen.what, folder)
-    seen.keep(folder, chosen.what.data.name)
+    seen.keep(folder, chosen.what.data.name, *levels.trained_on(chosen.what))
     if result.interrupted:
         sys.stdout.write(
             f"stopped after step {result.step} of {chosen.what.schedule.steps}; all is saved in "

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import optuna
 
-from medjax import run, seen
+from medjax import levels, run, seen
 from medjax.data import catalog
 from medjax.data.builder import datasets_folder
 from medjax.errors import UserError
@@ -125,7 +125,7 @@ def train_and_judge(plan: Plan, experiment: Experiment, folder: Path) -> Outcome
       UserError: it cannot be trained, or diverged.
     """
     result = run.train(experiment, folder)
-    seen.keep(folder, experiment.data.name)
+    seen.keep(folder, experiment.data.name, *levels.trained_on(experiment))
     if result.interrupted:
         raise KeyboardInterrupt
     if result.step_seconds is not None:

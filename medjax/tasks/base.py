@@ -84,8 +84,8 @@ class Task:
       mirrors: whether what comes with an image can be mirrored with it.
       interpolable: whether scans may be interpolated before they are restored; not where single
         values have a meaning.
-      denoises: whether noise is what is undone, so that scans of less or more noise than those of
-        training are unlike them.
+      denoises: whether noise is what is undone and training shows as much of it as scans have, so
+        that those of less or more are unlike them.
     """
 
     dims: ClassVar[int]

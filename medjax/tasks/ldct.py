@@ -66,6 +66,7 @@ class LowDoseCT(Windowed):
     dims: ClassVar[int] = 2
     unit: ClassVar[str] = "HU"
     background: ClassVar[float] = AIR
+    denoises: ClassVar[bool] = True
     degraded_name: ClassVar[str] = "low-dose FBP"
     reference_name: ClassVar[str] = "full-dose FBP (reference)"
     columns: ClassVar[tuple[Column, ...]] = (

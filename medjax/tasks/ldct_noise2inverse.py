@@ -12,7 +12,7 @@ It needs measured projections. An image projected again has none: see `ldct_self
 import dataclasses
 import functools
 import zlib
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,9 @@ class Noise2InverseCT(LowDoseCT):
     Patches are mirrored and changed in intensity; rotation and deformation would interpolate the
     noise and are left out. `train_dose` says nothing here.
     """
+
+    # Halves have more noise than the scans that are restored.
+    denoises: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -61,6 +61,8 @@ class SelfSupervisedCT(LowDoseCT):
 
     recorruption: float = 0.5
 
+    # Training adds noise to scans that are as noisy as those to be restored.
+    denoises: ClassVar[bool] = False
     degraded_name: ClassVar[str] = "half of the scan"
     reference_name: ClassVar[str] = "other half, as noisy (reference)"
     columns: ClassVar[tuple[Column, ...]] = (
