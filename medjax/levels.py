@@ -22,20 +22,10 @@ SLICES = 8
 LEAST_INSIDE = 0.25
 # Of the patches of training, at each end: a few show next to nothing but air or metal.
 APART = 0.01
+# Of a dataset, scans whose values are looked at.
+RECORDS = 64
 # In widths of the window [0, 1]: lung but not the air around a patient; more than bone.
 DARK, BRIGHT = (-1.8, -0.6), 6.0
-
-
-class Look(NamedTuple):
-    """What of images differs from one kind of scan to another: of each of a batch, or of a scan."""
-
-    noise: Float[Array, " batch"] | float
-    """The median of `physics.noise_level` over the samples inside the window; NaN where these are
-    few."""
-    dark: Float[Array, " batch"] | float
-    """The share of samples far below the window (`DARK`)."""
-    bright: Float[Array, " batch"] | float
-    """The share of samples far above it (`BRIGHT`)."""
 
 
 class Given(NamedTuple):
@@ -44,59 +34,75 @@ class Given(NamedTuple):
     noise: tuple[float, float] | None = None
     """Least and greatest noise level of a patch."""
     far: tuple[float, float] | None = None
-    """Greatest shares of a patch's samples far below and far above the window."""
-
-
-@jax.jit
-def look(image: Float[Array, "batch *space channel"]) -> Look:
-    """Of the images' first channel, in the values of networks: the window is [0, 1]."""
-    first = image[..., :1]
-    inside = (first > 0) & (first < 1)
-
-    def share(where: Array) -> Array:
-        return jnp.mean(where.reshape(len(image), -1), axis=1, dtype=jnp.float32)
-
-    level = jnp.where(inside, noise_level(first), jnp.nan).reshape(len(image), -1)
-    noise = jnp.where(share(inside) < LEAST_INSIDE, jnp.nan, jnp.nanmedian(level, axis=1))
-    dark = (first > DARK[0]) & (first < DARK[1])
-    return Look(noise, share(dark), share(first > BRIGHT))
+    """Greatest shares of a slice's samples far below and far above the window."""
 
 
 def trained_on(experiment: Experiment) -> Given:
-    """The ranges of patches as the experiment trains on them.
+    """The noise of patches as the experiment trains on them, and the values of their scans.
 
     Unknown where its task does not undo noise, or no patch shows enough.
     """
-    if not experiment.task.denoises:
+    task = experiment.task
+    if not task.denoises:
         return Given()
     records = catalog.load(experiment.data.name).split("train")
     batches, pairs = batches_of(experiment, records, threads=0), jax.jit(pairs_of(experiment))
-    looks, enough = [], 0
+    found: list[float] = []
     for number in range(BATCHES):
         key = jax.random.fold_in(jax.random.key(experiment.seed), number)
-        looks.append(look(_image(pairs(next(batches), key).degraded)))
-        enough += int(np.isfinite(looks[-1].noise).sum())
-        if enough >= PATCHES:
+        found.extend(_known(noise_of(_image(pairs(next(batches), key).degraded))))
+        if len(found) >= PATCHES:
             break
-    if not enough:
+    if not found:
         return Given()
-    noise, dark, bright = (np.concatenate(x) for x in zip(*looks, strict=True))
-    low, high = np.nanquantile(noise, [APART, 1 - APART])
-    return Given((float(low), float(high)), (float(dark.max()), float(bright.max())))
+    low, high = np.quantile(found, [APART, 1 - APART])
+    picked = np.unique(np.linspace(0, len(records) - 1, RECORDS).astype(int))
+    far = np.max([far_of(records[int(i)]["image"], task) for i in picked], axis=0)
+    return Given((float(low), float(high)), (float(far[0]), float(far[1])))
 
 
-def look_of(scan: Float32[np.ndarray, "*axes"], task: Task) -> Look:
-    """Of some slices or volumes of a scan: the median noise, NaN where all show too little inside;
-    the greatest shares."""
+@jax.jit
+def noise_of(image: Float[Array, "batch *space channel"]) -> Float[Array, " batch"]:
+    """The noise level of images in the values of networks, whose window is [0, 1].
+
+    The median of `physics.noise_level` over the samples inside the window, of the first channel;
+    NaN where these are few.
+    """
+    first = image[..., :1]
+    inside = ((first > 0) & (first < 1)).reshape(len(image), -1)
+    level = jnp.where(inside, noise_level(first).reshape(inside.shape), jnp.nan)
+    few = jnp.mean(inside, axis=1, dtype=jnp.float32) < LEAST_INSIDE
+    return jnp.where(few, jnp.nan, jnp.nanmedian(level, axis=1))
+
+
+def level_of(scan: Float32[np.ndarray, "*axes"], task: Task) -> float | None:
+    """The noise level of a scan, the median over some of its slices or volumes.
+
+    None where none of them shows enough inside the window.
+    """
     stack = scan.reshape(-1, *scan.shape[scan.ndim - task.dims :])
     picked = np.unique(np.linspace(0, len(stack) - 1, SLICES).astype(int))
+    shown = (jnp.asarray(_shown(stack[i], task)[None, ..., None]) for i in picked)
+    found = np.concatenate([_known(noise_of(fold(x, task.network_dims))) for x in shown])
+    return float(np.median(found)) if found.size else None
+
+
+def far_of(scan: Float32[np.ndarray, "*axes"], task: Task) -> tuple[float, float]:
+    """The greatest shares of a slice's samples far below (`DARK`) and far above (`BRIGHT`)."""
+    slices = _shown(scan, task).reshape(-1, *scan.shape[-2:])
+    dark = ((slices > DARK[0]) & (slices < DARK[1])).mean(axis=(1, 2))
+    return float(dark.max()), float((slices > BRIGHT).mean(axis=(1, 2)).max())
+
+
+def _shown(scan: np.ndarray, task: Task) -> np.ndarray:
+    """The scan in widths of the window that is shown."""
     low, high = task.display
-    shown = ((task.normalise(stack[i])[0][None, ..., None] - low) / (high - low) for i in picked)
-    looks = [look(fold(jnp.asarray(x), task.network_dims)) for x in shown]
-    noise, dark, bright = (np.concatenate(x) for x in zip(*looks, strict=True))
-    known = noise[np.isfinite(noise)]
-    middle = float(np.median(known)) if known.size else float("nan")
-    return Look(middle, float(dark.max()), float(bright.max()))
+    return (task.normalise(np.asarray(scan, np.float32))[0] - low) / (high - low)
+
+
+def _known(noise: Array) -> np.ndarray:
+    values = np.asarray(noise)
+    return values[np.isfinite(values)]
 
 
 def _image(degraded: PyTree) -> Float[Array, "batch *space channel"]:

@@ -13,6 +13,9 @@ from medjax.tasks.base import Task
 # Pixels so many times larger or smaller than any in training change noise and detail.
 FAR = 1.25
 
+# Of a slice, by so much more lung or metal than in any of training it shows something else.
+MORE_DARK, MORE_BRIGHT = 0.05, 0.0005
+
 
 class Remark(NamedTuple):
     """What a user must know of a result."""
@@ -36,44 +39,44 @@ def _look(scan: Scan, task: Task, seen: Seen) -> tuple[Remark, ...]:
     if seen.noise is None or seen.far is None:
         return ()
     array = scan.array if scan.valid is None else np.where(scan.valid, scan.array, task.background)
-    found = levels.look_of(array, task)
+    level, (dark, bright) = levels.level_of(array, task), levels.far_of(array, task)
     told: list[Remark] = []
 
     def tell(what: str, short: str) -> None:
         told.append(Remark(f"{scan.source}: {what}", short))
 
     low, high = task.display
-    if np.isnan(found.noise):
+    if level is None:
         tell(
             f"shows little between {low:g} and {high:g} {task.unit}, where this network restores: "
             "trust the result less",
             "outside the trained window",
         )
-    if found.noise < seen.noise[0]:
+    elif level < seen.noise[0]:
         tell(
             "has less noise than anything that this network learned from "
-            f"({found.noise / seen.noise[0]:.2g} of the least): it may take detail for noise, "
+            f"({level / seen.noise[0]:.2g} of the least): it may take detail for noise, "
             "compare it with the input",
             "less noise than trained",
         )
-    if found.noise > seen.noise[1]:
+    elif level > seen.noise[1]:
         tell(
             "has more noise than anything that this network learned from "
-            f"({found.noise / seen.noise[1]:.2g} times the most): trust the result less",
+            f"({level / seen.noise[1]:.2g} times the most): trust the result less",
             "more noise than trained",
         )
-    if found.dark > seen.far[0]:
+    if dark > seen.far[0] + MORE_DARK:
         tell(
-            f"{found.dark:.0%} of a slice lie far below {low:g} {task.unit}, as in lungs; this "
-            f"network saw no more than {seen.far[0]:.1%} of that: another anatomy to it, trust the "
-            "result less",
+            f"{dark:.0%} of a slice lie far below {low:g} {task.unit}, as lungs do; this network "
+            f"saw no more than {seen.far[0]:.1%} of that: another anatomy to it, trust the result "
+            "less",
             "untrained anatomy",
         )
-    if found.bright > seen.far[1]:
+    if bright > seen.far[1] + MORE_BRIGHT:
         tell(
-            f"{found.bright:.1%} of a slice lie far above {high:g} {task.unit}, as metal does; "
-            f"this network saw no more than {seen.far[1]:.1%} of that: streaks are not noise to "
-            "it, trust the result less",
+            f"{bright:.2%} of a slice lie far above {high:g} {task.unit}, as metal does; this "
+            f"network saw no more than {seen.far[1]:.2%} of that: streaks are not noise to it, "
+            "trust the result less",
             "untrained bright values",
         )
     return tuple(told)

@@ -37,7 +37,7 @@ class Seen:
         its file had it.
       noise: least and greatest noise level of the patches that the network was given, by
         `medjax.levels`; None where unknown, or where noise is not what is undone.
-      far: greatest shares of their samples far below and far above the window; None likewise.
+      far: greatest shares of a slice's samples far below and far above the window; None likewise.
     """
 
     modality: str = ""

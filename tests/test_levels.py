@@ -72,21 +72,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> levels.Given:
 
 
 def test_white_noise_is_measured_in_the_windows_unit() -> None:
-    found = levels.look_of(white(10.0, (3, 64, 96)), TASK)
-    assert found.noise == pytest.approx(WHITE * 10 / 400, rel=0.05)
-    assert found.dark == found.bright == 0
+    found = levels.level_of(white(10.0, (3, 64, 96)), TASK)
+    assert found == pytest.approx(WHITE * 10 / 400, rel=0.05)
     # Where only a corner shows tissue there is nothing to measure it on.
     air = np.full((SIDE, SIDE), -1000.0, np.float32)
     air[:18, :18] = white(10.0)[:18, :18]
-    assert np.isnan(levels.look_of(air, TASK).noise)
+    assert levels.level_of(air, TASK) is None
 
 
 def test_the_worst_slice_says_which_values_there_are() -> None:
     volume = np.full((3, SIDE, SIDE), 40.0, np.float32)
     volume[1, :16], volume[2, :, :8] = -850, 3000
     volume[0] = -1000
-    found = levels.look_of(volume, TASK)
-    assert (found.dark, found.bright) == (16 / SIDE, 8 / SIDE)
+    assert levels.far_of(volume, TASK) == (16 / SIDE, 8 / SIDE)
 
 
 def test_the_range_of_training_holds_scans_of_its_doses_and_no_others(trained) -> None:
@@ -95,7 +93,7 @@ def test_the_range_of_training_holds_scans_of_its_doses_and_no_others(trained) -
     found = {}
     for dose in (0.003, 0.25, 100.0):
         case = dataclasses.replace(TASK, dose=dose).simulate(record(), 3)
-        found[dose] = levels.look_of(case.degraded, TASK).noise
+        found[dose] = levels.level_of(case.degraded, TASK)
     assert found[0.003] > high and found[100.0] < low
     assert low < found[0.25] < high
 
