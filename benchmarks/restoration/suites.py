@@ -92,12 +92,16 @@ SUITES: Mapping[str, Suite] = {
         entries=(
             Entry("L1", "ldct_rdae", {"loss": L1()}),
             Entry("perceptual + SSIM", "ldct_rdae", {"loss": PerceptualSSIM()}),
+            Entry("perceptual + SSIM + L1", "ldct_rdae", {"loss": PerceptualSSIM(anchor=0.3)}),
         ),
         variants={"25 % dose": {"dose": 0.25}},
         claims=(
             Claim("perceptual + SSIM", "L1", "vif"),
             Claim("perceptual + SSIM", "L1", "perceptual", "below"),
             Claim("perceptual + SSIM", "L1", "psnr", "cost"),
+            Claim("perceptual + SSIM + L1", "L1", "vif"),
+            Claim("perceptual + SSIM + L1", "L1", "perceptual", "below"),
+            Claim("perceptual + SSIM + L1", "L1", "psnr", "cost"),
         ),
     ),
     "mri": Suite(
