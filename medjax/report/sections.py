@@ -84,11 +84,16 @@ def history_html(rows: Sequence[writers.Row]) -> str:
 
 def calibration_html(found: Calibration) -> str:
     """The calibration curve, predicted beside true errors, and what they come to."""
-    percent = 100 * np.asarray(found.levels)
+
+    def percent(shares: Sequence[float]) -> np.ndarray:
+        # An interval of nothing holds nothing, one of everything all.
+        return 100 * np.asarray((0.0, *shares, 1.0))
+
+    nominal = percent(found.levels)
     intervals = [
-        Curve("right", percent, percent),
-        Curve("as the network says", percent, 100 * np.asarray(found.raw)),
-        Curve(f"stretched by {found.stretch:.2f}", percent, 100 * np.asarray(found.observed)),
+        Curve("right", nominal, nominal),
+        Curve("as the network says", nominal, percent(found.raw)),
+        Curve(f"stretched by {found.stretch:.2f}", nominal, percent(found.observed)),
     ]
     predicted = np.asarray(found.predicted)
     unit = found.unit and f", {found.unit}"
