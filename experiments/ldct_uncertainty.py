@@ -11,10 +11,10 @@ noise draw) where NLM reaches 46.57 dB; `ldct_rdae` reports 46.46 dB for the net
 second channel (mean of three seeds and draws), so the map may have cost something.
 
 Of the errors 75.9, 97.9 and 99.6 % lay inside the intervals of 68, 90 and 95 %: the spread is too
-large here. The stretch of 1.24, found on the one validation slice (a neck), made that worse; without
-it 68.3, 94.0 and 98.4 % lay inside those of 70, 90 and 95 % (results.json). The errors' tails are
-lighter than a Laplace law's. Spearman's correlation of spread and absolute error is 0.33. The
-`full` setting was not run.
+large here. The stretch of 1.24, found on the one validation slice (a neck), made that worse:
+without it 68.3, 94.0 and 98.4 % lay inside those of 70, 90 and 95 % (results.json). The errors'
+tails are lighter than a Laplace law's. Spearman's correlation of spread and absolute error is 0.33.
+The `full` setting was not run.
 """
 
 import dataclasses
