@@ -32,42 +32,43 @@ from medjax.losses.config import WindowedL1
 from medjax.methods.config import DualDomain
 from medjax.models.attention_net import AttentionNetConfig
 from medjax.models.ddanet import DDANetConfig
-from medjax.physics.ct import DoseModel, ParallelBeam
-from medjax.tasks.ldct_projections import LowDoseProjections
+from medjax.physics.ct import ParallelBeam
+from medjax.physics.ct_strips import region_of
+from medjax.tasks.ldct_regions import LowDoseRegions
 
 SCANNER = ParallelBeam.for_image(512, 0.7, views=720)
-COARSE = ParallelBeam.for_image(128, 1.9, views=180)
+LARGE, SMALL = region_of(SCANNER, 128), region_of(SCANNER, 64)
 
 full = Experiment(
     name="ldct_ddanet",
     summary="dual-domain attention network for low-dose CT: projections and image",
-    task=LowDoseProjections(train_dose=(0.05, 0.6), geometry=SCANNER),
+    task=LowDoseRegions(train_dose=(0.05, 0.6), geometry=LARGE, draws=64),
     network=DDANetConfig(
-        geometry=SCANNER,
+        geometry=LARGE,
+        views_together=4,
         sinogram=AttentionNetConfig(width=32, depth=1, blocks=2),
         image=AttentionNetConfig(width=48, depth=3, blocks=2),
     ),
     method=DualDomain(),
     loss=WindowedL1(),
-    data=Data(name="ct_samples", patch=512, batch=4),
+    data=Data(name="ct_samples", patch=128, batch=32, threads=4),
     schedule=Schedule(steps=20_000, peak=2e-4, end=2e-6),
-    tiling=Tiling(size=512),
+    tiling=Tiling(size=128, overlap=32, batch=16, ensemble=True),
     keep=Keep(save_every=1000, log_every=50),
 )
 
 cpu = dataclasses.replace(
     full,
-    task=LowDoseProjections(
-        train_dose=(0.15, 1.0), geometry=COARSE, scanner=DoseModel(photons=4e4), projected=0.25
-    ),
+    task=LowDoseRegions(geometry=SMALL, projected=0.25),
     network=DDANetConfig(
-        geometry=COARSE,
-        sinogram=AttentionNetConfig(width=6, depth=1),
-        image=AttentionNetConfig(width=8, depth=3),
+        geometry=SMALL,
+        views_together=4,
+        sinogram=AttentionNetConfig(width=8, depth=1),
+        image=AttentionNetConfig(width=16, depth=3, max_width=128),
     ),
     method=DualDomain(ema_decay=0.998),
-    data=Data(name="ct_samples", patch=128, batch=4),
-    schedule=Schedule(steps=400, peak=2e-3, end=1e-5),
-    tiling=Tiling(size=128),
-    keep=Keep(save_every=200, log_every=20),
+    data=Data(name="ct_samples", patch=64, batch=4),
+    schedule=Schedule(steps=1200, peak=2e-3, end=1e-5),
+    tiling=Tiling(size=64, overlap=24, batch=16, ensemble=True),
+    keep=Keep(save_every=300, log_every=20),
 )

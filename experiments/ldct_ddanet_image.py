@@ -21,12 +21,12 @@ import dataclasses
 from medjax.experiment import Experiment, find, load
 from medjax.methods.config import Regression
 from medjax.models.attention_net import AttentionNetConfig
-from medjax.tasks.ldct_projections import LowDoseProjections
+from medjax.tasks.ldct_regions import LowDoseRegions
 
 
 def _twin(setting: str, network: AttentionNetConfig, method: Regression) -> Experiment:
     dual = load(find("ldct_ddanet"), setting)
-    assert isinstance(dual.task, LowDoseProjections)
+    assert isinstance(dual.task, LowDoseRegions)
     return dataclasses.replace(
         dual,
         name="ldct_ddanet_image",
@@ -37,5 +37,5 @@ def _twin(setting: str, network: AttentionNetConfig, method: Regression) -> Expe
     )
 
 
-full = _twin("full", AttentionNetConfig(width=58, depth=3, blocks=2, max_width=210), Regression())
-cpu = _twin("cpu", AttentionNetConfig(width=11, depth=3, max_width=43), Regression(ema_decay=0.998))
+full = _twin("full", AttentionNetConfig(width=66, depth=3, blocks=2, max_width=203), Regression())
+cpu = _twin("cpu", AttentionNetConfig(width=24, depth=3, max_width=80), Regression(ema_decay=0.998))

@@ -119,5 +119,5 @@ def _sees_rays(network: Network) -> bool:
 def _same_scanner(network: Network, size: int, views: int) -> bool:
     task = network.experiment.task
     assert isinstance(task, LowDoseProjections)
-    geometry = task.geometry
+    geometry = task.whole(size)
     return geometry == ParallelBeam.for_image(size, geometry.pixel_mm, views)
