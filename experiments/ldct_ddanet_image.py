@@ -3,17 +3,10 @@
     medjax train ldct_ddanet_image
 
 The attention network of ldct_ddanet without projections, widened until parameters and multiply-adds
-are those of DDANet's two networks together (213,660 and 309 million against 210,046 and 295 million
-in the `cpu` setting; tests keep them within 5 and 10 %). Slices, noise, steps, learning rates and
-seed are the same. The `full` setting is for accelerators and was not run.
-
-`python -m benchmarks.restoration --suite ddanet --seeds 0` (`cpu` setting, one seed, head of
-another patient and scanner at 25 % dose, three noise draws) printed:
-
-    low-dose FBP                        29.38 dB / 0.8425
-    BM3D, noise spectrum and level      39.61 dB / 0.9842
-    DDANet, measured projections        36.40 dB / 0.9582
-    image-only twin                     34.40 dB / 0.9520
+are those of DDANet's two networks together (792,904 and 329 million against 823,467 and 332 million
+in the `cpu` setting; tests keep them within 5 and 10 %). Regions, noise, steps, learning rates and
+seed are the same. What came out is in ldct_ddanet's docstring. The `full` setting is for
+accelerators and was not run.
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from benchmarks.ldct.chest import Given
 from benchmarks.restoration.measuring import CASE_SEED
 from benchmarks.restoration.suites import Entry
-from benchmarks.restoration.training import Network
+from benchmarks.restoration.training import Network, sees_rays
 from medjax.baselines.filters import OPTIONAL, Baseline, named
 from medjax.data import catalog, samples
 from medjax.evaluate import tuned
@@ -79,7 +79,7 @@ def with_images_alone(networks: Sequence[Network], size: int, views: int) -> lis
     """
     rows = []
     for network in networks:
-        if _sees_rays(network):
+        if sees_rays(network):
             if _same_scanner(network, size, views):
                 rows.append(network)
             network = network._replace(
@@ -98,7 +98,7 @@ def network_rows(networks: Sequence[Network]) -> list[Contender]:
 
 
 def _restore(network: Network, given: Given) -> Float32[np.ndarray, "y x"]:
-    measured = _sees_rays(network) and not network.entry.name.endswith(ALONE)
+    measured = sees_rays(network) and not network.entry.name.endswith(ALONE)
     return network.restore(given.rays if measured else given.case.degraded)
 
 
@@ -109,11 +109,6 @@ def _run(baseline: Baseline, given: Given) -> Float32[np.ndarray, "y x"]:
 def _spectrum(baseline: Baseline, task: LowDoseCT) -> Baseline:
     """BM3D is told the spectrum of the noise."""
     return baseline.with_parameters(noise=task.filter) if baseline.name == "BM3D" else baseline
-
-
-def _sees_rays(network: Network) -> bool:
-    task = network.experiment.task
-    return isinstance(task, LowDoseProjections) and task.dual
 
 
 def _same_scanner(network: Network, size: int, views: int) -> bool:

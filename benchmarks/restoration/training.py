@@ -18,6 +18,7 @@ from medjax.experiment import Experiment, find, load
 from medjax.models.cost import Shape, multiply_adds
 from medjax.models.size import parameters
 from medjax.tasks.base import each_axis
+from medjax.tasks.ldct_projections import LowDoseProjections
 from medjax.train.writers import read_metrics
 
 
@@ -59,6 +60,12 @@ def trained(entry: Entry, setting: str, seed: int, steps: int | None, runs: Path
         "training_seconds": rows[-1].seconds if rows else None,
     }
     return Network(entry, seed, experiment, opened.restore, cost(experiment, spent))
+
+
+def sees_rays(network: Network) -> bool:
+    """Whether the network takes a CT slice's projections beside the image."""
+    task = network.experiment.task
+    return isinstance(task, LowDoseProjections) and task.dual
 
 
 def folder_of(entry: Entry, seed: int, runs: Path) -> Path:
