@@ -17,7 +17,7 @@ NONE = "none"
 T = TypeVar("T")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
@@ -30,7 +30,7 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
     Raises:
       UserError: one is wrong.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="python -m benchmarks.ldct",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -38,13 +38,13 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
     add = parser.add_argument
     add(
         "--doses",
-        type=_several(_dose),
+        type=several(_dose),
         default=[0.5, 0.25, 0.1, 0.05],
         help="fractions of the full dose (0.5,0.25,0.1,0.05)",
     )
-    add("--seeds", type=_several(_whole), default=[0, 1, 2], help="of training (0,1,2)")
+    add("--seeds", type=several(whole), default=[0, 1, 2], help="of training (0,1,2)")
     add("--setting", default="cpu", choices=("cpu", "full"), help="of the experiments (cpu)")
-    add("--steps", type=_positive, help="training steps instead of the experiments'")
+    add("--steps", type=positive, help="training steps instead of the experiments'")
     networks = ", ".join(entry.name for entry in ENTRIES)
     add("--networks", type=_networks, default=list(ENTRIES), help=f"of {networks}; or {NONE}")
     add(
@@ -61,7 +61,7 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
         help=f"in PyTorch, trained for as long as ours, separated by semicolons: of {peers}; "
         f"or {NONE}",
     )
-    add("--slices", type=_several(_whole), help="of the scan, to judge (5 the detector never saw)")
+    add("--slices", type=several(whole), help="of the scan, to judge (5 the detector never saw)")
     add("--repeats", type=_pairs, default=2, help="noise realisations of a slice, an even number")
     add(
         "--photons",
@@ -70,7 +70,7 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
         help=f"a ray at full dose ({DoseModel().photons:g}); sets the noise of the input, which "
         "is printed in HU; networks are trained with their experiment's",
     )
-    add("--views", type=_positive, default=720, help="over half a turn (720)")
+    add("--views", type=positive, default=720, help="over half a turn (720)")
     add("--kernel", default="hann", choices=get_args(Filter), help="of reconstruction (hann)")
     add(
         "--window",
@@ -85,7 +85,9 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
     return parser.parse_args(args)
 
 
-def _several(one: Callable[[str], T], separator: str = ",") -> Callable[[str], list[T]]:
+def several(one: Callable[[str], T], separator: str = ",") -> Callable[[str], list[T]]:
+    """A type of argument: different values with a separator between them."""
+
     def parse(text: str) -> list[T]:
         found = [one(part.strip()) for part in text.split(separator)]
         if len(set(found)) < len(found):
@@ -102,14 +104,16 @@ def _dose(text: str) -> float:
     return dose
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """A type of argument: a whole number from 0 on."""
     number = _number(int, text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} must be 0 or more")
     return number
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A type of argument: a whole number from 1 on."""
     number = _number(int, text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
@@ -117,7 +121,7 @@ def _positive(text: str) -> int:
 
 
 def _pairs(text: str) -> int:
-    number = _positive(text)
+    number = positive(text)
     if number % 2:
         raise argparse.ArgumentTypeError(f"{text} must be even: noise is measured between two")
     return number
@@ -138,23 +142,24 @@ def _number(kind: Callable[[str], T], text: str) -> T:
 
 
 def _filters(text: str) -> list[str]:
-    return _of(FILTERS, text)
+    return chosen_of(FILTERS, text)
 
 
 def _networks(text: str) -> list[Entry]:
     by_name = {entry.name: entry for entry in ENTRIES}
-    return [by_name[name] for name in _of(list(by_name), text)]
+    return [by_name[name] for name in chosen_of(list(by_name), text)]
 
 
 def _peers(text: str) -> list[Peer]:
     by_name = {peer.entry.name: peer for peer in PEERS}
-    return [by_name[name] for name in _of(list(by_name), text, ";")]
+    return [by_name[name] for name in chosen_of(list(by_name), text, ";")]
 
 
-def _of(known: Sequence[str], text: str, separator: str = ",") -> list[str]:
+def chosen_of(known: Sequence[str], text: str, separator: str = ",") -> list[str]:
+    """The names in the text, all of them known; none for `NONE`."""
     if text == NONE:
         return []
-    names = _several(str, separator)(text)
+    names = several(str, separator)(text)
     for name in names:
         if name not in known:
             raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(known)}")

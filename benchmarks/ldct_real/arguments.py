@@ -3,19 +3,10 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from benchmarks.ldct.arguments import NONE
+from benchmarks.ldct.arguments import NONE, Parser, chosen_of, positive, several, whole
 from benchmarks.ldct.suite import FILTERS
 from benchmarks.ldct_real.contenders import ENTRIES
-from medjax.errors import UserError
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help lists all arguments")
 
 
 def parsed(description: str | None, args: Sequence[str] | None = None) -> argparse.Namespace:
@@ -24,7 +15,7 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
     Raises:
       UserError: one is wrong.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="python -m benchmarks.ldct_real",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -33,12 +24,12 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
     entries = {entry.name: entry for entry in ENTRIES}
 
     def networks(text: str):
-        return [entries[name] for name in _of(list(entries), text)]
+        return [entries[name] for name in chosen_of(list(entries), text)]
 
     def filters(text: str) -> list[str]:
-        return _of(FILTERS, text)
+        return chosen_of(FILTERS, text)
 
-    add("--slices", type=_slices, help="of the scan, to judge (5 spread over 16 to 29)")
+    add("--slices", type=several(whole), help="of the scan, to judge (5 spread over 16 to 29)")
     add(
         "--networks",
         type=networks,
@@ -63,18 +54,11 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
     )
     add("--setting", default="cpu", choices=("cpu", "full"), help="of the experiments (cpu)")
     add("--seed", type=int, default=0, help="of training (0)")
-    add("--steps", type=_positive, help="training steps instead of the experiments'")
-    add("--fine-tune-steps", type=_positive, help="likewise, of the fine-tuning")
+    add("--steps", type=positive, help="training steps instead of the experiments'")
+    add("--fine-tune-steps", type=positive, help="likewise, of the fine-tuning")
     add("--runs", type=Path, default=Path("runs/ldct_real"), help="run folders (runs/ldct_real)")
     add("--out", type=Path, help="JSON with every value")
     return parser.parse_args(args)
-
-
-def _slices(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} must be whole numbers, such as 16,20") from None
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -82,17 +66,3 @@ def _named(text: str) -> tuple[str, Path]:
     if not (name and sign and folder):
         raise argparse.ArgumentTypeError(f"{text} must be NAME=FOLDER")
     return name, Path(folder)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be a whole number, 1 or more")
-    return int(text)
-
-
-def _of(known: Sequence[str], text: str) -> list[str]:
-    names = [] if text == NONE else text.split(",")
-    for name in names:
-        if name not in known:
-            raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(known)}")
-    return list(dict.fromkeys(names))

@@ -95,11 +95,11 @@ def test_the_command_measures_prints_and_keeps(data, tmp_path, capsys) -> None:
     ("words", "said"),
     [
         ((*ALONE, "--slices", "3"), "--slices 3: give slices 16 to 29"),
-        ((*ALONE, "--slices", "x"), "x must be whole numbers"),
+        ((*ALONE, "--slices", "x"), "x is no number"),
         ((*ALONE, "--filters", "mediam"), "mediam is none of"),
         ((*ALONE, "--run", "runs/mine"), "runs/mine must be NAME=FOLDER"),
         ((*ALONE, "--run", "mine=nowhere"), "nowhere: is no run folder"),
-        ((*ALONE, "--steps", "0"), "0 must be a whole number, 1 or more"),
+        ((*ALONE, "--steps", "0"), "0 must be 1 or more"),
         (("--setting", "gpu"), "--help lists all arguments"),
     ],
 )
