@@ -34,11 +34,11 @@ from medjax.methods.base import Pair
 from medjax.metrics.column import Column
 from medjax.metrics.ct import flat_tissue_mask, noise_hu, rmse_hu
 from medjax.metrics.quality import psnr
-from medjax.physics.ct import DoseModel, Rays, noise_of_power
+from medjax.physics.ct import Rays, noise_of_power
 from medjax.tasks.base import Case, Record
 from medjax.tasks.ldct import BODY_ABOVE, PROBES, LowDoseCT, _pixel_mm
 from medjax.tasks.patches import cut
-from medjax.tasks.scan_noise import at_frequencies, full_power, noise_gain
+from medjax.tasks.scan_noise import SCANNER, at_frequencies, full_power, noise_gain
 
 CACHE_BYTES = 2**30
 
@@ -206,7 +206,7 @@ def _whole_noise(
     seed: int,
 ) -> Float32[np.ndarray, "y x"]:
     """New noise for the whole slice: the virtual scanner's, with the measured gain."""
-    scanner = LowDoseCT(dose=1.0, filter="ramp", model=DoseModel())
+    scanner = LowDoseCT(dose=1.0, filter="ramp", model=SCANNER)
     scan = LowDoseCT.simulate(scanner, {**record, "image": image}, seed)
     shape = (image.shape[0], image.shape[1])
     response = np.sqrt(np.asarray(at_frequencies(jnp.asarray(gain)[None], shape))[0])

@@ -72,8 +72,10 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
-def test_the_measured_gain_is_the_scanners_kernel_and_dose(scan) -> None:
-    gain = noise_gain(scan.degraded, 1.5, 48, "phantom")
+def test_the_measured_gain_is_the_scanners_kernel_and_dose() -> None:
+    # The same beam as the model's; the other tests' scanner has a bowtie that the model does not.
+    scanner = dataclasses.replace(TASK, model=DoseModel(bowtie=None))
+    gain = noise_gain(scanned_once(scanner, RECORD).degraded, 1.5, 48, "phantom")
     f = np.arange(len(gain)) / REGION
     # Against the ramp at full dose and 720 views: the kernel squared, fewer views, fewer photons.
     expected = apodisation("shepp-logan", 1.0, f) ** 2 * (720 / VIEWS) / DOSE
