@@ -111,7 +111,7 @@ class LowDoseCT(Windowed):
         )
 
     def check(self, record: Record) -> None:
-        _pixel_mm(record)
+        pixel_size_mm(record)
 
     def margin(self, patch: tuple[int, ...]) -> tuple[int, ...]:
         if patch[0] != patch[1]:
@@ -121,7 +121,7 @@ class LowDoseCT(Windowed):
     def context(
         self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
     ) -> dict[str, np.ndarray]:
-        image, pixel, side = record["image"], _pixel_mm(record), patch[0]
+        image, pixel, side = record["image"], pixel_size_mm(record), patch[0]
         row, column = (c + (side - 1) / 2 for c in corner)
         rays = ray_sums(image, pixel, (row, column), ray_angles(PROBES), width=side)
         return {"line_integrals": rays.integrals, "ray_offsets": rays.offsets_mm}
@@ -147,7 +147,7 @@ class LowDoseCT(Windowed):
         return Pair(self.encode(clean + noise), self._scale(clean))
 
     def simulate(self, record: Record, seed: int) -> Case:
-        image, pixel = record["image"], _pixel_mm(record)
+        image, pixel = record["image"], pixel_size_mm(record)
         square = max(image.shape)
         pads = [((square - n) // 2, square - n - (square - n) // 2) for n in image.shape]
         wide = np.pad(image, pads, constant_values=AIR)
@@ -171,7 +171,7 @@ class LowDoseCT(Windowed):
         }
 
 
-def _pixel_mm(record: Record) -> float:
+def pixel_size_mm(record: Record) -> float:
     """The pixel size of a record fit for CT, else a UserError that says what to do."""
     if record["unit"] != LowDoseCT.unit:
         raise UserError(

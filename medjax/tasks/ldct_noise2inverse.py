@@ -32,7 +32,7 @@ from medjax.physics.ct import (
     simulate_low_dose,
 )
 from medjax.tasks.base import Record
-from medjax.tasks.ldct import AIR, LowDoseCT, _pixel_mm
+from medjax.tasks.ldct import AIR, LowDoseCT, pixel_size_mm
 from medjax.tasks.patches import cut
 
 CACHE_BYTES = 2**30
@@ -74,7 +74,7 @@ class Noise2InverseCT(LowDoseCT):
 
     def halves(self, record: Record) -> Float[np.ndarray, "2 y x"]:
         """The record's only scan, reconstructed from its even and from its odd views, HU."""
-        image, pixel = record["image"], _pixel_mm(record)
+        image, pixel = record["image"], pixel_size_mm(record)
         square = max(image.shape)
         pads = [((square - n) // 2, square - n - (square - n) // 2) for n in image.shape]
         wide = np.pad(image, pads, constant_values=AIR)

@@ -36,7 +36,7 @@ from medjax.metrics.ct import flat_tissue_mask, noise_hu, rmse_hu
 from medjax.metrics.quality import psnr
 from medjax.physics.ct import Rays, noise_of_power
 from medjax.tasks.base import Case, Record
-from medjax.tasks.ldct import BODY_ABOVE, PROBES, LowDoseCT, _pixel_mm
+from medjax.tasks.ldct import BODY_ABOVE, PROBES, LowDoseCT, pixel_size_mm
 from medjax.tasks.patches import cut
 from medjax.tasks.scan_noise import SCANNER, at_frequencies, full_power, noise_gain
 
@@ -97,7 +97,7 @@ class SelfSupervisedCT(LowDoseCT):
         self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
     ) -> dict[str, np.ndarray]:
         def measure() -> np.ndarray:
-            return noise_gain(record["image"], _pixel_mm(record), PROBES, record["case"])
+            return noise_gain(record["image"], pixel_size_mm(record), PROBES, record["case"])
 
         gain = self._kept.get(("gain", *_name(record)), measure)
         return {**super().context(record, corner, patch), "noise_gain": gain}
@@ -119,7 +119,7 @@ class SelfSupervisedCT(LowDoseCT):
 
     def simulate(self, record: Record, seed: int) -> Case:
         image = record["image"]
-        gain = noise_gain(image, _pixel_mm(record), PROBES, record["case"])
+        gain = noise_gain(image, pixel_size_mm(record), PROBES, record["case"])
         noise = _whole_noise(image, record, gain, seed)
         body = image > BODY_ABOVE
         level = float(np.sqrt(2) * np.std(noise[body if body.any() else ...]))
