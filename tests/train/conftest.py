@@ -7,19 +7,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# Of a damaged checkpoint, Orbax leaves a coroutine unawaited, and tensorstore futures that end
-# after their event loop has closed, within whichever test runs then. No other folder of tests
-# reads damaged checkpoints.
-LATE = (
-    "ignore:Exception ignored in. <coroutine object _read_array_index"
-    ":pytest.PytestUnraisableExceptionWarning",
-    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning",
-    "ignore:coroutine '_read_array_index:RuntimeWarning",
-)
+# Of a damaged checkpoint, Orbax leaves tensorstore futures that end after their event loop has
+# closed, within whichever test runs then. No other folder of tests reads damaged checkpoints.
+LATE = "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            for message in LATE:
-                item.add_marker(pytest.mark.filterwarnings(message))
+            item.add_marker(pytest.mark.filterwarnings(LATE))
