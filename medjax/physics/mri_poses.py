@@ -17,7 +17,7 @@ import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex64, Float, Float32
+from jaxtyping import Array, Bool, Complex64, Float, Float32, Int
 from scipy.optimize import minimize
 
 from medjax.errors import UserError
@@ -25,6 +25,8 @@ from medjax.physics.mri_motion import Poses, along, planes
 from medjax.physics.mri_reconstruction import Measured, as_real, cropped, predicted, solve
 
 _log = logging.getLogger(__name__)
+# How much softer a pair is that moves together than one that moves apart.
+TOGETHER = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,8 @@ class PoseSearch:
       lines: share of the phase-encode lines, about the centre, that each stage looks at.
       evaluations: of the residual and its gradient in each stage.
       others: share of the samples along the other axes, about the centre.
+      margin: of the image's frequencies beyond those that a stage looks at, as a ratio; without
+        it a rotation brings in what the image does not have, and wrong poses fit better.
       inner: steps of conjugate gradients that an evaluation gives the image, from the last one.
       final: steps for the image at full resolution when the poses are found, see `reconstruct`.
       damping: weight of the image's energy beside the residual's, which keeps frequencies down
@@ -45,8 +49,9 @@ class PoseSearch:
     """
 
     lines: tuple[float, ...] = (0.5, 0.75, 1.0)
-    evaluations: tuple[int, ...] = (30, 15, 20)
+    evaluations: tuple[int, ...] = (50, 15, 15)
     others: float = 0.5
+    margin: float = 1.2
     inner: int = 3
     final: int = 8
     damping: float = 1e-3
@@ -58,6 +63,8 @@ class PoseSearch:
             raise UserError("search.lines and search.others: must be above 0 and at most 1")
         if min(*self.evaluations, self.inner, self.final) < 1 or self.damping < 0:
             raise UserError("search: counts must be at least 1, damping not negative")
+        if self.margin < 1:
+            raise UserError("search.margin: must be at least 1")
 
 
 def find_poses(
@@ -85,61 +92,81 @@ def find_poses(
         raise ValueError(f"a support of {support.shape} for {kspace.shape}, or one without voxels")
     axes = kspace.ndim
     found = np.zeros((segments, axes + (1 if axes == 2 else 3)), np.float64)
+    known = 0
     for lines, evaluations in zip(search.lines, search.evaluations, strict=True):
         shares = [lines if axis == phase_axis else search.others for axis in range(axes)]
         shape = tuple(round(n * share) for n, share in zip(kspace.shape, shares, strict=True))
-        scan = cropped(kspace, spacing_mm, phase_axis, segments, support, shape)
+        scan = cropped(kspace, spacing_mm, phase_axis, segments, support, shape, search.margin)
         inside = np.asarray(scan.numbers)
+        place = inside - segments // 2
+        # Those found before stay: they are known better than a stage with outer lines could tell.
+        movements = _movements(place, known)
+        if movements.size:
+            found[inside] = _descend(scan, movements, found[inside], evaluations, search)
         # Poses not yet looked for are most like their neighbours'.
-        start = found[inside]
-        found[inside] = _descend(scan, segments // 2, start, evaluations, search)
         found[: inside[0]], found[inside[-1] + 1 :] = found[inside[0]], found[inside[-1]]
+        known = np.abs(place).max()
     found = jnp.asarray(found, jnp.float32)
     return Poses(found[:, :axes], found[:, axes:])
 
 
 def _descend(
     scan: Measured,
-    fixed: int,
+    movements: Float[np.ndarray, "inside movements"],
     start: Float[np.ndarray, "inside parameters"],
     evaluations: int,
     search: PoseSearch,
 ) -> Float[np.ndarray, "inside parameters"]:
-    """Poses of the scan's segments that fit best, by L-BFGS; that of `fixed` stays 0."""
-    moving = np.asarray(scan.numbers) != fixed
-    if not moving.any():
-        return np.zeros_like(start)
-    stiffness = _stiffness(scan)[moving].ravel()
+    """Poses that fit best among `start` and sums of movements, by L-BFGS."""
+    stiffness = (np.abs(movements).T[..., None] * _stiffness(scan)).max(1)
+    stiffness[np.all(movements >= 0, axis=0)] *= TOGETHER
     image = jnp.zeros(scan.kspace.shape, jnp.float32)
     scale = 0.0
 
+    def poses_of(flat: np.ndarray) -> Float[np.ndarray, "inside parameters"]:
+        return start + movements @ (flat.reshape(stiffness.shape) / stiffness)
+
     def residual(flat: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal image, scale
-        poses = np.zeros_like(start)
-        poses[moving] = (flat / stiffness).reshape(-1, start.shape[1])
         image, value, gradient = _evaluated(
-            jnp.asarray(poses, jnp.float32), image, scan, search.inner, search.damping
+            jnp.asarray(poses_of(flat), jnp.float32), image, scan, search.inner, search.damping
         )
         scale = scale or max(float(value), 1e-30)
-        slope = np.asarray(gradient, np.float64)[moving].ravel() / stiffness
-        return float(value) / scale, slope / scale
+        slope = movements.T @ np.asarray(gradient, np.float64) / stiffness
+        return float(value) / scale, slope.ravel() / scale
 
     result = minimize(
         residual,
-        start[moving].ravel() * stiffness,
+        np.zeros(stiffness.size),
         jac=True,
         method="L-BFGS-B",
         options={"maxfun": evaluations, "ftol": 1e-7, "gtol": 1e-8},
     )
     _log.info(
         "poses of %d segments: residual %.4g of its start after %d evaluations",
-        len(moving),
+        len(start),
         result.fun,
         result.nfev,
     )
-    poses = np.zeros_like(start)
-    poses[moving] = (result.x / stiffness).reshape(-1, start.shape[1])
-    return poses
+    return poses_of(result.x)
+
+
+def _movements(
+    place: Int[np.ndarray, " inside"], known: int
+) -> Float[np.ndarray, "inside movements"]:
+    """Movements that add up to any poses of the segments farther than `known` from the centre.
+
+    A real object ties two segments that mirror each other about the centre (`place` 0) together,
+    and what holds such a pair where it is are mostly the next ones inwards. So either the two move
+    apart, or a pair moves with all that lie outside of it; moved one by one they hardly would.
+    """
+    ring = np.abs(place)
+    movements = []
+    for r in range(known + 1, ring.max() + 1):
+        movements.append(np.where(ring >= r, 1.0, 0.0))
+        if (ring == r).sum() == 2:
+            movements.append(np.where(ring == r, np.sign(place), 0.0))
+    return np.stack(movements, axis=1) if movements else np.zeros((len(place), 0))
 
 
 def _stiffness(scan: Measured) -> Float[np.ndarray, "inside parameters"]:

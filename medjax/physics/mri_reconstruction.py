@@ -21,7 +21,7 @@ class Measured(NamedTuple):
 
     kspace: Complex64[Array, "*space"]
     """As `jnp.fft.fftn` orders it, 0 where it was not acquired."""
-    owner: Int[np.ndarray, "*broadcastable"]
+    owner: Int[np.ndarray, "*space"]
     """The segment that acquired each sample, -1 where none did."""
     support: Float[Array, "*space"]
     """1 where the head may be, else 0."""
@@ -65,22 +65,39 @@ def cropped(
     segments: int,
     support: Bool[np.ndarray, "*space"],
     shape: tuple[int, ...],
+    margin: float = 1.0,
 ) -> Measured:
-    """The centre of k-space, the same head about the same centre on a coarser grid."""
+    """The centre of k-space, the same head about the same centre on a coarser grid.
+
+    Args:
+      kspace: as `jnp.fft.fftn` orders it.
+      spacing_mm: between samples of the image along each axis.
+      phase_axis: axis of phase encoding.
+      segments: of the scan.
+      support: False where there is nothing but air.
+      shape: of the samples about the centre that are kept. On an axis that is cut short, the one
+        frequency without a mirror is left out.
+      margin: the grid is that much longer than `shape`, where it can be: the image may have
+        frequencies that are not kept, which a rotation turns into those that are.
+    """
     owner = segment_of_line(kspace.shape[phase_axis], segments)
     others = tuple(a for a in range(kspace.ndim) if a != phase_axis)
-    owner = along(np.where(np.any(kspace != 0, axis=others), owner, -1), phase_axis, kspace.ndim)
-    for axis, (n, m) in enumerate(zip(kspace.shape, shape, strict=True)):
-        kept = np.fft.ifftshift(np.fft.fftshift(np.arange(n))[n // 2 - m // 2 :][:m])
-        kspace = np.take(kspace, kept, axis) * np.float32(m / n)
-        owner = np.take(owner, kept, axis) if axis == phase_axis else owner
+    owner = np.where(np.any(kspace != 0, axis=others), owner, -1)
+    owner = np.broadcast_to(along(owner, phase_axis, kspace.ndim), kspace.shape)
+    grid = [min(n, round(m * margin)) for n, m in zip(kspace.shape, shape, strict=True)]
+    for axis, (n, m, kept) in enumerate(zip(kspace.shape, grid, shape, strict=True)):
+        centre = np.fft.ifftshift(np.fft.fftshift(np.arange(n))[n // 2 - m // 2 :][:m])
+        kspace = np.take(kspace, centre, axis) * np.float32(m / n)
+        inside = np.abs(np.fft.fftfreq(m) * m) < (kept / 2 if kept < n else n)
+        owner = np.where(along(inside, axis, owner.ndim), np.take(owner, centre, axis), -1)
         # Large voxels begin where small ones do; about the same centre they begin farther in.
         turns = np.fft.fftfreq(m) * (1 - m / n) / 2
         kspace = kspace * np.exp(2j * np.pi * along(turns, axis, kspace.ndim)).astype(np.complex64)
-    small = support if shape == support.shape else resize(support.astype(np.float32), shape) > 0.05
-    spacing = spacing_mm * np.asarray(support.shape, np.float32) / np.asarray(shape, np.float32)
+    coarse = kspace.shape != support.shape
+    small = resize(support.astype(np.float32), kspace.shape) > 0.05 if coarse else support
+    spacing = spacing_mm * np.asarray(support.shape, np.float32) / np.asarray(grid, np.float32)
     return Measured(
-        jnp.asarray(kspace),
+        jnp.asarray(np.where(owner >= 0, kspace, 0)),
         owner,
         jnp.asarray(small, jnp.float32),
         jnp.asarray(spacing),

@@ -41,7 +41,7 @@ class MRIKSpaceMotion(MRIMotion):
       search: for the poses.
     """
 
-    severity: tuple[float, float] = (0.1, 0.4)
+    severity: tuple[float, float] = (0.0, 0.2)
     search: PoseSearch = PoseSearch()
 
     @property
