@@ -66,7 +66,7 @@ cpu = dataclasses.replace(
     network=UNetConfig(width=12, depth=3, max_width=96, norm="none", full_resolution_blocks=1),
     method=CGAN(discriminator=PatchGANConfig(width=8, layers=2, norm="none"), ema_decay=0.99),
     data=Data(name="mri_t1", patch=(16, 96, 40), batch=1),
-    schedule=Schedule(steps=600, peak=1e-3, end=1e-5, warmup=50, clip=1.0),
+    schedule=Schedule(steps=600, peak=1.5e-3, end=1e-5, warmup=100, clip=1.0),
     tiling=Tiling(size=(24, 112, 96), overlap=(8, 0, 0), batch=1),
     keep=Keep(save_every=200, log_every=20),
 )

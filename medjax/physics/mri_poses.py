@@ -27,6 +27,9 @@ from medjax.physics.mri_reconstruction import Measured, as_real, cropped, predic
 _log = logging.getLogger(__name__)
 # How much softer a pair is that moves together than one that moves apart.
 TOGETHER = 0.2
+# The search begins with a step of this many millimetres or degrees of the stiffest movement; a
+# long one throws the soft movements far from where they began.
+FIRST_STEP = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +123,7 @@ def _descend(
     """Poses that fit best among `start` and sums of movements, by L-BFGS."""
     stiffness = (np.abs(movements).T[..., None] * _stiffness(scan)).max(1)
     stiffness[np.all(movements >= 0, axis=0)] *= TOGETHER
+    stiffness /= FIRST_STEP
     image = jnp.zeros(scan.kspace.shape, jnp.float32)
     scale = 0.0
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex64, Float, Float32, PRNGKeyArray
+from jaxtyping import Array, Bool, Complex64, Float, Float32, PRNGKeyArray
 from scipy import ndimage
 
 from medjax.metrics.mri import head_mask
@@ -21,6 +22,26 @@ CORRECTED = "poses from k-space"
 # Around the head in the degraded image, whose edge motion blurs.
 OUTLINE_MM = 8.0
 _kspace_of_moving = jax.jit(kspace_of_moving, static_argnums=3)
+
+
+class Acquisition(NamedTuple):
+    """A moving head's scan, with what only a simulation knows."""
+
+    kspace: Complex64[np.ndarray, "z y x"]
+    """As `jnp.fft.fftn` orders it, 0 where it was not acquired."""
+    spacing_mm: Float32[np.ndarray, " 3"]
+    reference: Float32[np.ndarray, "z y x"]
+    """The head at rest."""
+    degraded: Float32[np.ndarray, "z y x"]
+    """The magnitude of k-space's transform."""
+    poses: Poses
+    """The true ones."""
+
+    @property
+    def outline(self) -> Bool[np.ndarray, "z y x"]:
+        """Where the head may be, by the degraded image."""
+        away = ndimage.distance_transform_edt(~head_mask(self.degraded), self.spacing_mm)
+        return np.asarray(away) <= OUTLINE_MM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +62,7 @@ class MRIKSpaceMotion(MRIMotion):
       search: for the poses.
     """
 
-    severity: tuple[float, float] = (0.0, 0.2)
+    severity: tuple[float, float] = (0.0, 0.05)
     search: PoseSearch = PoseSearch()
 
     @property
@@ -58,38 +79,43 @@ class MRIKSpaceMotion(MRIMotion):
         return image + self.noise * jax.random.normal(key, image.shape, image.dtype)
 
     def simulate(self, record: Record, seed: int) -> Case:
-        motion_key, noise_key = jax.random.split(jax.random.key(seed))
-        reference, _ = self.normalise(record["image"])
-        spacing = np.asarray(record["spacing"], np.float32)
-        poses = draw_poses(motion_key, self.motion, self.dims)
-        kspace = self._acquired((motion_key, noise_key), reference, poses, spacing)
-        degraded = np.abs(np.fft.ifftn(kspace)).astype(np.float32)
-        noise = float(np.std((degraded - reference)[head_mask(reference)]))
-        correct = functools.cache(lambda: self.correct(kspace, degraded, spacing))
+        scan = self.acquire(record, seed)
+        noise = float(np.std((scan.degraded - scan.reference)[head_mask(scan.reference)]))
+        correct = functools.cache(lambda: self.correct(scan))
         return Case(
             record["case"],
-            degraded,
-            reference,
+            scan.degraded,
+            scan.reference,
             noise,
             tuple(record["spacing"].tolist()),
             given=correct,
             corrections={CORRECTED: correct},
         )
 
-    def correct(
-        self,
-        kspace: Complex64[np.ndarray, "z y x"],
-        degraded: Float32[np.ndarray, "z y x"],
-        spacing_mm: Float32[np.ndarray, " 3"],
-    ) -> Float32[np.ndarray, "z y x"]:
-        """The image in the poses that explain this k-space best, of a head inside this outline."""
-        away = ndimage.distance_transform_edt(~head_mask(degraded), spacing_mm)
-        outline = np.asarray(away) <= OUTLINE_MM
-        axis, segments = self.phase_axis, self.motion.segments
-        poses = find_poses(kspace, spacing_mm, axis, segments, outline, self.search)
-        return reconstruct(
-            kspace, poses, spacing_mm, axis, outline, self.search.final, self.search.damping
-        )
+    def acquire(self, record: Record, seed: int) -> Acquisition:
+        """This scan, moving by random poses."""
+        motion_key, noise_key = jax.random.split(jax.random.key(seed))
+        reference, _ = self.normalise(record["image"])
+        spacing = np.asarray(record["spacing"], np.float32)
+        poses = draw_poses(motion_key, self.motion, self.dims)
+        kspace = self._acquired((motion_key, noise_key), reference, poses, spacing)
+        degraded = np.abs(np.fft.ifftn(kspace)).astype(np.float32)
+        return Acquisition(kspace, spacing, reference, degraded, poses)
+
+    def correct(self, scan: Acquisition) -> Float32[np.ndarray, "z y x"]:
+        """The image in the poses that explain k-space best, of a head inside its outline."""
+        return self.reconstruct(scan, self.poses(scan))
+
+    def poses(self, scan: Acquisition) -> Poses:
+        """Those that explain k-space best; the true ones are not looked at."""
+        axis, segments, outline = self.phase_axis, self.motion.segments, scan.outline
+        return find_poses(scan.kspace, scan.spacing_mm, axis, segments, outline, self.search)
+
+    def reconstruct(self, scan: Acquisition, poses: Poses) -> Float32[np.ndarray, "z y x"]:
+        """The image in these poses."""
+        steps, damping = self.search.final, self.search.damping
+        axis, outline = self.phase_axis, scan.outline
+        return reconstruct(scan.kspace, poses, scan.spacing_mm, axis, outline, steps, damping)
 
     def _acquired(
         self,

@@ -14,7 +14,7 @@ from medjax.tasks.mri_kspace import CORRECTED, MRIKSpaceMotion
 from medjax.tasks.mri_motion import MRIMotion
 
 MOTION = MotionModel(3, 2.5, 2.5, pattern="walk")
-SEARCH = PoseSearch(lines=(1.0,), evaluations=(12,), others=1.0, inner=2, final=4)
+SEARCH = PoseSearch(lines=(0.5, 1.0), evaluations=(12, 12), others=1.0, inner=2, final=4)
 TASK = MRIKSpaceMotion(motion=MOTION, search=SEARCH, noise=0.005)
 
 
