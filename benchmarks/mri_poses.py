@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.ldct.arguments import Parser, positive
 from medjax.data import catalog
 from medjax.errors import UserError
 from medjax.experiment import find, load
@@ -46,15 +47,16 @@ TITLES = {
 
 def main(args: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(
+        prog="python -m benchmarks.mri_poses",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--splits", nargs="+", default=["test"], help="of mri_t1 (test)")
-    parser.add_argument("--draws", type=int, default=1, help="motions of each head (1)")
+    parser.add_argument("--draws", type=positive, default=1, help="motions of each head (1)")
     parser.add_argument("--out", type=Path, help="JSON with every value")
-    options = parser.parse_args(args)
     try:
-        report(options)
+        report(parser.parse_args(args))
     except UserError as error:
         sys.stderr.write(f"benchmarks.mri_poses: {error}\n")
         return 2
@@ -63,6 +65,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def report(options: argparse.Namespace) -> None:
     """Measures and prints; writes what there is after every head."""
+    if options.out and options.out.is_dir():
+        raise UserError(f"--out {options.out}: is a folder; give the name of a file")
     console = Console(width=None if sys.stdout.isatty() else 200)
     task = load(find("mri_motion_cgan3d"), "cpu").task
     assert isinstance(task, MRIKSpaceMotion)
@@ -89,7 +93,8 @@ def measured(
     for number, record in enumerate(records):
         for draw in range(draws):
             seed = SEED + number * draws + draw
-            case, scan = task.simulate(record, seed), task.acquire(record, seed)
+            scan = task.acquire(record, seed)
+            case = task.case_of(record, scan)
             begin = time.perf_counter()
             poses = task.poses(scan)
             seconds = time.perf_counter() - begin

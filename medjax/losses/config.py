@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from medjax.errors import UserError
 from medjax.losses.gradient import edge_loss
-from medjax.losses.perceptual import feature_space, perceptual_loss
+from medjax.losses.perceptual import FeatureSpace, feature_space, perceptual_loss
 from medjax.losses.pixel import charbonnier, l1, l2
 from medjax.losses.planes import fold_short
 from medjax.losses.ssim import WINDOW, ms_ssim_loss, ms_ssim_weights, ssim_loss
@@ -203,10 +203,18 @@ class PerceptualSSIM(LossConfig):
         if self.slices < 1:
             raise UserError(f"loss.slices {self.slices}: must be at least 1")
 
-    def build(self) -> PixelLoss:
+    def space(self) -> FeatureSpace:
+        """The features that are compared.
+
+        Raises:
+          UserError: the weights are not there, or do not reach the layers.
+        """
         weights = vgg16.load(self.weights)
         vgg16.require_layers(weights, self.layers)
-        space = feature_space(weights, dict(zip(self.layers, self.layer_weights, strict=True)))
+        return feature_space(weights, dict(zip(self.layers, self.layer_weights, strict=True)))
+
+    def build(self) -> PixelLoss:
+        space = self.space()
         similarity = SSIM(low=self.low, high=self.high).build()
 
         def loss(restored: Array, clean: Array) -> Array:

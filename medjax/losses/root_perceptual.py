@@ -7,13 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from medjax.losses.config import PerceptualSSIM, PixelLoss
-from medjax.losses.perceptual import feature_distance, feature_space
+from medjax.losses.perceptual import feature_distance
 from medjax.losses.pixel import l1
 from medjax.losses.planes import over_planes
 from medjax.losses.ssim import WINDOW, ssim
 from medjax.losses.window import soft_clip
 from medjax.models.vgg import smallest_side
-from medjax.weights import vgg16
 
 # Under the root, whose slope is infinite at 0.
 FLOOR = 1e-8
@@ -29,9 +28,7 @@ class RootPerceptualSSIM(PerceptualSSIM):
     """
 
     def build(self) -> PixelLoss:
-        weights = vgg16.load(self.weights)
-        vgg16.require_layers(weights, self.layers)
-        space = feature_space(weights, dict(zip(self.layers, self.layer_weights, strict=True)))
+        space = self.space()
         smallest = max(smallest_side(self.layers), WINDOW)
 
         def distance(restored: Array, clean: Array) -> Array:

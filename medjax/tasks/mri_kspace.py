@@ -79,7 +79,10 @@ class MRIKSpaceMotion(MRIMotion):
         return image + self.noise * jax.random.normal(key, image.shape, image.dtype)
 
     def simulate(self, record: Record, seed: int) -> Case:
-        scan = self.acquire(record, seed)
+        return self.case_of(record, self.acquire(record, seed))
+
+    def case_of(self, record: Record, scan: Acquisition) -> Case:
+        """The case that this scan of the record is."""
         noise = float(np.std((scan.degraded - scan.reference)[head_mask(scan.reference)]))
         correct = functools.cache(lambda: self.correct(scan))
         return Case(

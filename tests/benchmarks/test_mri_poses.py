@@ -3,7 +3,6 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from benchmarks.mri_poses import TITLES, errors, main, measured
 from medjax.physics.mri import MotionModel, Poses
@@ -11,21 +10,11 @@ from medjax.physics.mri_poses import PoseSearch
 from medjax.tasks.mri_kspace import MRIKSpaceMotion
 
 
-def head() -> dict:
-    """An ellipsoid with structure, in voxels of 4 mm."""
-    z, y, x = np.mgrid[-8:8, -12:12, -10:10]
-    inside = (z / 6) ** 2 + (y / 9) ** 2 + (x / 7) ** 2 < 1
-    texture = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=inside.shape), 1.0)
-    image = (300 * inside * (1 + texture)).astype(np.float32)
-    names = {"case": "a", "subject": "a", "modality": "MR", "unit": "", "index": 0}
-    return {"image": image, "spacing": np.full(3, 4.0, np.float32), **names}
-
-
-def test_found_poses_are_worth_something_and_true_ones_more() -> None:
+def test_found_poses_are_worth_something_and_true_ones_more(small_head) -> None:
     search = PoseSearch(lines=(0.5, 1.0), evaluations=(20, 20), others=1.0)
     motion = MotionModel(4, 2.5, 2.5, pattern="walk")
     task = MRIKSpaceMotion(motion=motion, search=search, noise=0.005)
-    (row,) = measured(task, [head()], 1)
+    (row,) = measured(task, [small_head], 1)
     assert set(TITLES) < set(row)
     assert row["with_motion"] + 3 < row["found"] < row["true"] + 0.5
     assert row["mae_found"] < row["mae_with_motion"]
@@ -45,3 +34,10 @@ def test_a_split_that_is_not_there_is_one_line(capsys, monkeypatch, tmp_path) ->
     monkeypatch.delenv("MEDJAX_DATA", raising=False)
     assert main(["--splits", "none"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("wrong", [["--draws", "0"], ["--no-such-flag"], ["--out", "."]])
+def test_a_wrong_argument_is_one_line(capsys, wrong) -> None:
+    assert main(wrong) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and not said.out
