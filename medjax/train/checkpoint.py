@@ -2,11 +2,17 @@
 
 Orbax writes a step under a temporary name and renames it, so a step that exists was finished.
 What Orbax does not see (flipped bits, files cut short by a disk) the digests see.
+
+Of several processes each holds the whole state on its host while it is saved, sharded or not, and
+process 0 writes it: one digest over one state, the same files whatever the number of processes.
+That costs a gather and host memory for one state; states here are small beside the activations.
+When restoring, each reads what its devices hold, and all agree on which step verified.
 """
 
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +23,10 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from medjax.errors import UserError
-from medjax.train import digest, record
+from medjax.train import digest, processes, record
 from medjax.train.health import Diverged, nonfinite_leaf
 from medjax.train.ranking import KeepBest
+from medjax.train.share import gathered
 
 _log = logging.getLogger(__name__)
 _BROKEN = "broken-"
@@ -55,7 +62,8 @@ class Checkpoints:
         keep_best: how many of the best steps by `best_metric` to keep besides.
         best_metric: name of the metric that ranks steps; None ranks nothing.
         best_mode: whether more or less of the metric is better.
-        read_only: open what a run, perhaps a live one, has written, and change nothing.
+        read_only: open what a run, perhaps a live one, has written, and change nothing; one
+            process of several may do so alone.
     """
 
     def __init__(
@@ -130,7 +138,7 @@ class Checkpoints:
             Diverged: the state holds values that are not finite; nothing is saved.
         """
         self.wait()
-        if step in self.steps():
+        if processes.from_first(step in self.steps()):
             return
         host = digest.snapshot(state)
         leaves = digest.leaves_of(host)
@@ -168,14 +176,16 @@ class Checkpoints:
         """
         self.wait()
         skipped: list[str] = []
-        for step in reversed(self.steps()):
+        step = self._before(None)
+        while step is not None:
             try:
                 restored = self._restore(step, like, iterator)
             except record.BrokenError as error:
                 skipped.append(f"{self._path(step)}: {error}")
                 _log.warning("%s; trying the one before it", skipped[-1])
+                step = self._before(step)
                 continue
-            if not self._read_only:
+            if not self._read_only and processes.first():
                 for broken in [other for other in self.steps() if other > step]:
                     self._set_aside(broken)
             return Restored(step, restored, tuple(skipped))
@@ -250,6 +260,13 @@ class Checkpoints:
     def _path(self, step: int) -> Path:
         return self.folder / str(step)
 
+    def _before(self, limit: int | None) -> int | None:
+        """The newest step older than `limit`, as process 0 sees the folder: others may lag."""
+        newest = max((step for step in self.steps() if limit is None or step < limit), default=-1)
+        if not self._read_only:
+            newest = processes.from_first(newest)
+        return None if newest < 0 else newest
+
     def _candidates(self, step: int | Literal["best", "newest"]) -> Iterator[int]:
         if step == "newest":
             yield from reversed(self.steps())
@@ -265,28 +282,37 @@ class Checkpoints:
         return record.read(self._path(step) / "record", step)
 
     def _restore(self, step: int, like: Any, iterator: Batches | None) -> Any:
-        path, note = self._path(step), self._record(step)
-        if self._identity is not None:
-            record.check_identity(path, note["identity"], self._identity)
-        record.check_leaves(path, note["leaves"], digest.spec_of(digest.leaves_of(like)))
-        try:
-            with ocp.StandardCheckpointer() as reader:
-                state = reader.restore(path / "state", like)
-        except (MemoryError, jax.errors.JaxRuntimeError):
-            raise
-        # The record says that structure, shapes and types fit and memory did not run out, so what
-        # fails now is the file; for that Orbax raises, among others, a bare Exception.
-        except Exception as error:
-            why = f"its state cannot be read ({record.first_line(error)})"
-            raise record.BrokenError(why) from error
-        if digest.digest_arrays(digest.leaves_of(jax.device_get(state))) != note["digest"]:
-            raise record.BrokenError("its state does not match the digest")
-        if iterator is not None:
-            position = record.position(note)
-            if position is None:
-                raise record.BrokenError("it holds no position of the data")
-            iterator.set_state(position)
+        with self._together():
+            path, note = self._path(step), self._record(step)
+            if self._identity is not None:
+                record.check_identity(path, note["identity"], self._identity)
+            record.check_leaves(path, note["leaves"], digest.spec_of(digest.leaves_of(like)))
+            state = record.read_state(path / "state", like)
+        with self._together():
+            host = jax.device_get(gathered(state))
+            if digest.digest_arrays(digest.leaves_of(host)) != note["digest"]:
+                raise record.BrokenError("its state does not match the digest")
+            if iterator is not None:
+                position = record.position(note)
+                if position is None:
+                    raise record.BrokenError("it holds no position of the data")
+                iterator.set_state(position)
         return state
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """What is broken for one of several processes is broken for all."""
+        if self._read_only:
+            yield
+            return
+        broken = None
+        try:
+            yield
+        except record.BrokenError as error:
+            broken = error
+        where = processes.failed(broken is not None)
+        if where is not None:
+            raise broken or record.BrokenError(f"process {where} cannot read it")
 
     def _set_aside(self, step: int) -> None:
         target = self.folder / f"{_BROKEN}{step}"

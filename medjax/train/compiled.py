@@ -11,70 +11,86 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
 from medjax.train import mesh as meshes
-from medjax.train import rng
+from medjax.train import rng, share
+from medjax.train.processes import several
 
 State = Any
 Metrics = dict[str, Array]
 Init = Callable[[Key[Array, ""], Any], State]
 Step = Callable[[State, Any, Key[Array, ""]], tuple[State, Metrics]]
+ASKED = "asked to stop"
+"""A metric beside the step's own where several processes run it: 1 once any was asked to stop."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """How one run starts and steps, bound to its mesh, seed and batch shape."""
+    """How one run starts and steps, bound to its mesh, seed and batch shape.
+
+    `rows` are those of the global batch, shaped `batch_like`, that this process puts on devices.
+    """
 
     mesh: Mesh
     seed: int
     like: State
     batch_like: dict[str, jax.ShapeDtypeStruct]
+    rows: tuple[int, ...]
     _init: Callable[..., State]
     _step: Step
 
     def put(self, batch: Mapping[str, Any]) -> dict[str, Array]:
-        """Moves a batch to the devices.
+        """Moves a batch, or this process's rows of it, to the devices.
 
         Raises:
             ValueError: it differs in names, shapes or types from the first; the step would have
                 to be compiled again.
         """
         found = {name: (np.shape(array), _dtype(name, array)) for name, array in batch.items()}
-        wanted = {name: (like.shape, like.dtype) for name, like in self.batch_like.items()}
+        wanted = {
+            name: ((len(self.rows), *like.shape[1:]), like.dtype)
+            for name, like in self.batch_like.items()
+        }
         for name in [*wanted, *(name for name in found if name not in wanted)]:
             if found.get(name) != wanted.get(name):
                 raise ValueError(
                     f"batch[{name!r}] is {found.get(name)}, the first batch had "
                     f"{wanted.get(name)}; drop the remainder when batching"
                 )
-        shardings = {name: like.sharding for name, like in self.batch_like.items()}
-        return meshes.put(batch, shardings)
+        return share.put(batch, self.batch_like, self.rows)
 
     def start(self, batch: Mapping[str, Array]) -> State:
         """A fresh state, made where its shards live."""
         return self._init(rng.stream(self.seed, "init", 0), batch)
 
-    def compile(self) -> tuple[Callable[[State, Mapping[str, Array], int], Any], float]:
-        """The step as `(state, batch, steps done) -> (state, metrics)`, and seconds to compile it.
+    def compile(self) -> tuple[Callable[[State, Mapping[str, Array], int, bool], Any], float]:
+        """The step as `(state, batch, steps done, asked to stop) -> (state, metrics)`, and seconds
+        to compile it.
 
-        Compiled ahead of time, so no later call can compile again; the state is donated.
+        Compiled ahead of time, so no later call can compile again; the state is donated. Where
+        several processes run it, whether any was asked to stop comes back as a metric: so they
+        agree without a message of its own, and read the answer when they read the metrics.
         """
         everywhere = meshes.replicated(self.mesh)
-        key = jax.device_put(rng.root(self.seed, "train"), everywhere)
+        key = jax.jit(lambda: rng.root(self.seed, "train"), out_shardings=everywhere)()
 
-        def train_step(state: State, batch: Any, root: Key[Array, ""], done: Array) -> Any:
-            return self._step(state, batch, jax.random.fold_in(root, done))
+        def inputs(done: int, asked: bool) -> tuple[Array, ...]:
+            count = share.place(np.int32(done), everywhere)
+            return (key, count, share.asked(self.mesh, asked)) if several() else (key, count)
 
-        count = jax.ShapeDtypeStruct((), np.int32, sharding=everywhere)
+        def train_step(state: State, batch: Any, root: Key[Array, ""], done: Array, *asked: Array):
+            state, metrics = self._step(state, batch, jax.random.fold_in(root, done))
+            return state, {**metrics, ASKED: asked[0].max()} if asked else metrics
+
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.like)
         begin = time.perf_counter()
         run = (
             jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, everywhere))
-            .lower(self.like, self.batch_like, _abstract(key, everywhere), count)
+            .lower(self.like, self.batch_like, *map(_abstract, inputs(0, False)))
             .compile()
         )
         seconds = time.perf_counter() - begin
 
-        def call(state: State, batch: Mapping[str, Array], done: int) -> Any:
-            return run(state, batch, key, jax.device_put(np.int32(done), everywhere))
+        def call(state: State, batch: Mapping[str, Array], done: int, asked: bool = False) -> Any:
+            return run(state, batch, *inputs(done, asked))
 
         return call, seconds
 
@@ -90,6 +106,8 @@ def program(
 ) -> Program:
     """Binds `init` and `step` to a mesh, a seed and the shape of `batch`; computes nothing yet.
 
+    Of several processes each gives its rows of the batch.
+
     Raises:
         UserError: the batch does not divide among the devices.
         ValueError: `step` changes the state's structure, or returns metrics that are not scalars.
@@ -101,15 +119,13 @@ def program(
             lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), init(key, batch)
         )
 
-    placed = meshes.batch_sharding(mesh, batch)
+    wholes = share.whole(mesh, batch)
+    placed = meshes.batch_sharding(mesh, wholes)
     batch_like = {
-        name: jax.ShapeDtypeStruct(
-            np.shape(array),
-            _dtype(name, array),
-            sharding=placed[name],
-        )
-        for name, array in batch.items()
+        name: jax.ShapeDtypeStruct(like.shape, _dtype(name, batch[name]), sharding=placed[name])
+        for name, like in wholes.items()
     }
+    rows = share.rows(mesh, next(iter(wholes.values())).shape[0])
     shapes = jax.eval_shape(strong, rng.root(seed, "init"), batch_like)
     shardings = state_sharding(mesh, shapes)
     like = jax.tree.map(
@@ -118,7 +134,8 @@ def program(
         shardings,
     )
     _check_step(step, like, batch_like, seed)
-    return Program(mesh, seed, like, batch_like, jax.jit(strong, out_shardings=shardings), step)
+    start = jax.jit(strong, out_shardings=shardings)
+    return Program(mesh, seed, like, batch_like, rows, start, step)
 
 
 def _check_step(step: Step, like: State, batch_like: Any, seed: int) -> None:
@@ -137,8 +154,8 @@ def _check_step(step: Step, like: State, batch_like: Any, seed: int) -> None:
             raise ValueError(f"metrics[{name!r}] has shape {value.shape}; metrics are scalars")
 
 
-def _abstract(array: Array, sharding: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+def _abstract(array: Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
 
 
 def _dtype(name: str, array: Any) -> np.dtype:

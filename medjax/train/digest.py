@@ -8,17 +8,20 @@ from typing import Any
 import jax
 import numpy as np
 
+from medjax.train.share import gathered
+
 
 def snapshot(state: Any) -> Any:
     """The state as NumPy arrays of its own memory.
 
-    A plain `device_get` may be a view of a device buffer, which the next step overwrites.
+    A plain `device_get` may be a view of a device buffer, which the next step overwrites. Of
+    several processes all must call it, and each gets the whole state.
 
     Raises:
         TypeError: a leaf is not an array of numbers (a typed key, say).
     """
     # One copy to the host for all leaves at once, then one in memory where that was only a view.
-    return jax.tree.map(_own, jax.device_get(state))
+    return jax.tree.map(_own, jax.device_get(gathered(state)))
 
 
 def leaves_of(state: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The training loop: knows states, batches and steps, and nothing of what is trained."""
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,14 +9,15 @@ from typing import Any, Literal
 import jax
 from jax.sharding import Mesh
 
-from medjax.errors import UserError
 from medjax.train import mesh as meshes
+from medjax.train import processes
 from medjax.train.checkpoint import Batches, Checkpoints
 from medjax.train.compiled import Init, State, Step, program
-from medjax.train.interrupt import catch_signals, exclusive, shield_children
+from medjax.train.interrupt import catch_signals, shield_children
 from medjax.train.progress import Tick
+from medjax.train.record import first_line
 from medjax.train.session import Session, next_batch
-from medjax.train.writers import MetricWriter
+from medjax.train.writers import MetricWriter, Silent
 
 CHECKPOINTS = "checkpoints"
 
@@ -73,14 +74,21 @@ def fit(
     metrics of a run that was never killed, bit for bit where the device computes reproducibly
     (CPU does). SIGTERM and Ctrl-C save after the step under way and return.
 
+    Several processes (`processes.join`) call it with the same arguments, each with its own rows of
+    every batch, in a folder that all of them see. Process 0 alone writes metrics and is told of
+    steps; a signal to any of them stops all after the same step. On the same number of processes
+    and devices a run ends with the same bits, on others with the same numbers to rounding: the
+    order of sums over devices differs.
+
     Args:
         init: `(key, batch) -> state`; runs jitted, each shard on its own device.
         begin: `state -> state`, what a fresh state becomes before the first step, such as one with
             the weights of another run; shapes, types and shardings stay.
         step: `(state, batch, key) -> (state, metrics)` with scalar metrics; runs jitted, the state
             donated. The key is `rng.stream(seed, "train", steps done before)`.
-        batches: a Grain iterator of dicts of NumPy arrays `[batch, ...]`, all of one shape. The
-            position saved is the one right behind the last batch used, however far it prefetches.
+        batches: a Grain iterator of dicts of NumPy arrays `[batch, ...]`, all of one shape; of
+            several processes, each its `share.rows`. The position saved is the one right behind
+            the last batch used, however far it prefetches; it must be the same on all processes.
         run: folder that receives `checkpoints/`, `metrics.jsonl` and `tensorboard/`.
         identity: JSON-able facts that decide what is computed. `seed` is added. A run folder of
             another identity is refused.
@@ -90,7 +98,7 @@ def fit(
         log_every: steps between rows of metrics; the last step is logged too. Metrics of
             `evaluate` get a row of their own.
         mesh: from `mesh.make`; None takes all devices along `data`.
-        images_per_batch: for images a second; None counts the first axis of the batch.
+        images_per_batch: for images a second; None counts the first axis of the global batch.
         experiment: JSON of the whole run to store beside each checkpoint.
         evaluate: `state -> metrics`, called before each scheduled save; must not donate the state.
         keep_latest: newest checkpoints to keep.
@@ -104,14 +112,13 @@ def fit(
         Diverged: a metric or the state is not finite.
         UserError: another run lives in the folder, or works in it now; the batch does not divide
             among the devices; the data ended; no checkpoint verifies.
+        PeerLostError: a step failed that several processes compute; the process must end too.
         ValueError: `step` does not fit `init`, or a batch is unlike the first.
     """
     if min(steps, save_every, log_every) < 1:
         raise ValueError("steps, save_every and log_every must be positive")
-    if jax.process_count() > 1:
-        raise UserError("training runs in one process; start one per machine and folder instead")
-    with ExitStack() as stack:
-        stack.enter_context(exclusive(run))
+    with ExitStack() as stack, _peers(stack):
+        stack.enter_context(processes.owned(run))
         stop = stack.enter_context(catch_signals())
         checkpoints = stack.enter_context(
             Checkpoints(
@@ -131,7 +138,8 @@ def fit(
         )
         restored = checkpoints.restore_newest(plan.like, batches)
         done = restored.step if restored else 0
-        writer = stack.enter_context(MetricWriter(run, done))
+        first_process = processes.first()
+        writer = stack.enter_context(MetricWriter(run, done)) if first_process else Silent()
         session = Session(
             plan=plan,
             batches=batches,
@@ -141,9 +149,9 @@ def fit(
             steps=steps,
             save_every=save_every,
             log_every=log_every,
-            images=images_per_batch or len(next(iter(first.values()))),
+            images=images_per_batch or next(iter(plan.batch_like.values())).shape[0],
             evaluate=evaluate,
-            reporter=reporter,
+            reporter=reporter if first_process else None,
             done=done,
         )
         if restored is None:
@@ -156,9 +164,29 @@ def fit(
         return FitResult(
             state=state,
             step=session.done,
-            interrupted=stop.requested and session.done < steps,
+            interrupted=session.done < steps,
             compile_seconds=session.compile_seconds,
             step_seconds=pace,
             images_per_second=session.images / pace if pace else None,
             skipped_checkpoints=restored.skipped if restored else (),
         )
+
+
+@contextmanager
+def _peers(stack: ExitStack) -> Iterator[None]:
+    """Makes a failed computation of several processes one clear line.
+
+    What `stack` would close then is left as it is: closing waits for all processes, and a run
+    survives the end of its process at any moment.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not processes.several():
+            raise
+        stack.pop_all()
+        raise processes.PeerLostError(
+            f"process {jax.process_index()} of {jax.process_count()}: {first_line(error)}; if "
+            "another process ended, this one cannot go on: start all again, and the run goes on "
+            "from its last checkpoint"
+        ) from error

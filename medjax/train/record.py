@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from medjax.errors import UserError
@@ -49,7 +50,8 @@ def read(path: Path, step: int) -> dict[str, Any]:
         UserError: a medjax of another format wrote it.
     """
     try:
-        with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+        handler = ocp.JsonCheckpointHandler(multiprocessing_options=_alone())
+        with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as reader:
             record = reader.restore(path)
     except (OSError, ValueError, KeyError) as error:
         raise BrokenError(f"its record cannot be read ({first_line(error)})") from error
@@ -63,6 +65,31 @@ def read(path: Path, step: int) -> dict[str, Any]:
     if record["step"] != step:
         raise BrokenError(f"it holds step {record['step']}")
     return record
+
+
+def read_state(path: Path, like: Any) -> Any:
+    """The arrays in the folder `path` as `like` describes and places them.
+
+    Raises:
+        BrokenError: they cannot be read.
+    """
+    try:
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as reader:
+            return reader.restore(path, like)
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    # The record says that structure, shapes and types fit and memory did not run out, so what
+    # fails now is the file; for that Orbax raises, among others, a bare Exception.
+    except Exception as error:
+        raise BrokenError(f"its state cannot be read ({first_line(error)})") from error
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Reading waits for no other process: one may fail where others do not."""
+    here = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"alone{here}"
+    )
 
 
 def position(record: Mapping[str, Any]) -> Any:

@@ -11,11 +11,12 @@ import numpy as np
 
 from medjax.errors import UserError
 from medjax.train.checkpoint import Batches, Checkpoints
-from medjax.train.compiled import Program, State
+from medjax.train.compiled import ASKED, Program, State
 from medjax.train.health import Diverged, nonfinite_metric
 from medjax.train.interrupt import Stop
+from medjax.train.processes import several
 from medjax.train.progress import Tick
-from medjax.train.writers import MetricWriter
+from medjax.train.writers import Writer
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Session:
     plan: Program
     batches: Batches
     checkpoints: Checkpoints
-    writer: MetricWriter
+    writer: Writer
     stop: Stop
     steps: int
     save_every: int
@@ -41,19 +42,20 @@ class Session:
     _late: tuple[int, dict[str, jax.Array]] | None = None
     _paces: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     _read_at: float | None = None
+    _agreed: bool = False
 
     def train(self, state: State, batch: dict[str, jax.Array] | None) -> State:
         """Steps from `done` to `steps` or a signal; `batch` is the next one, if already read."""
-        if self.done >= self.steps or self.stop.requested:
+        if self.done >= self.steps or self._stopping:
             return state
         run, self.compile_seconds = self.plan.compile()
         saved = self.done
         begin = time.perf_counter() - self.writer.seconds
-        while self.done < self.steps and not self.stop.requested:
+        while self.done < self.steps and not self._stopping:
             if batch is None:
                 batch = self._put(next_batch(self.batches, self.done, self.steps))
             with jax.transfer_guard("disallow"):
-                state, metrics = run(state, batch, self.done)
+                state, metrics = run(state, batch, self.done, self.stop.requested)
             batch = None
             jax.tree.map(lambda metric: metric.copy_to_host_async(), metrics)
             self._settle(begin)
@@ -65,6 +67,11 @@ class Session:
         if saved != self.done:
             self._save(state, begin, scheduled=False)
         return state
+
+    @property
+    def _stopping(self) -> bool:
+        """Of several processes none stops on its own: the others would wait for it."""
+        return self._agreed if several() else self.stop.requested
 
     def _put(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         with jax.transfer_guard("disallow"):
@@ -84,6 +91,7 @@ class Session:
         step, on_device = self._late
         self._late = None
         metrics = {name: float(value) for name, value in jax.device_get(on_device).items()}
+        self._agreed = bool(metrics.pop(ASKED, 0))
         now = time.perf_counter()
         if self._read_at is not None:
             self._paces.append(now - self._read_at)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -40,6 +40,27 @@ def read_metrics(run: Path) -> list[Row]:
         except (json.JSONDecodeError, TypeError):
             _log.warning("%s: line %d is not a row of metrics, skipped", path, number)
     return rows
+
+
+class Writer(Protocol):
+    """What the loop tells metrics to; `seconds` is the training time before this session."""
+
+    seconds: float
+
+    def write(self, step: int, metrics: Mapping[str, float], seconds: float) -> None: ...
+    def flush(self) -> None: ...
+
+
+class Silent:
+    """Writes nothing: for the processes of a run that are not its first."""
+
+    seconds = 0.0
+
+    def write(self, step: int, metrics: Mapping[str, float], seconds: float) -> None:
+        """Does nothing."""
+
+    def flush(self) -> None:
+        """Does nothing."""
 
 
 class MetricWriter:

@@ -1,11 +1,14 @@
 """A small real run: a convolution trained by Adam on a shuffled, augmented Grain dataset.
 
     python toy_run.py RUN [--steps N] [--kill-at EVENT] [--slow SECONDS]
+                          [--devices N] [--join HOST:PORT,INDEX/COUNT]
 
-trains in RUN as a user's script would, and writes RUN/final.sha256 when it is done.
+trains in RUN as a user's script would, on N fake devices, alone or as one of several processes;
+writes RUN/final.sha256 and final.npz when it is done.
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -13,6 +16,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +28,7 @@ import numpy as np
 import optax
 
 from medjax.errors import UserError
-from medjax.train import loop, mesh, schedule
+from medjax.train import digest, loop, mesh, processes, schedule, share
 
 STEPS = 24
 SAVE_EVERY = 4
@@ -141,9 +145,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kill-at", type=int, default=0)
     parser.add_argument("--kill-in", default="checkpoints")
     parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--join")
     options = parser.parse_args(arguments)
     options.run.mkdir(exist_ok=True)
     cache_compilations(options.run.parent / "compiled")
+    if options.devices > 1:
+        jax.config.update("jax_num_cpu_devices", options.devices)
     if options.kill_at:
         kill_at_file_event(options.kill_at, options.kill_in)
 
@@ -152,13 +160,27 @@ def main(arguments: list[str]) -> int:
         time.sleep(options.slow)
 
     try:
-        result = fit(options.run, steps=options.steps, mesh=mesh.make(1), reporter=reporter)
+        if options.join:
+            processes.join(options.join)
+        place = mesh.make()
+        batches = iter(dataset().map(functools.partial(rows_of, share.rows(place, 8))))
+        result = fit(
+            options.run, steps=options.steps, mesh=place, batches=batches, reporter=reporter
+        )
     except UserError:
         traceback.print_exc()
         return 2
-    if not result.interrupted:
+    if not result.interrupted and processes.first():
+        state = digest.leaves_of(jax.device_get(result.state))
+        np.savez(options.run / "final.npz", **state)
         (options.run / "final.sha256").write_text(fingerprint(result.state))
+    if options.join:
+        processes.part()
     return 0
+
+
+def rows_of(rows: Sequence[int], batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array[list(rows)] for name, array in batch.items()}
 
 
 def serve() -> None:

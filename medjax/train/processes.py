@@ -1,0 +1,120 @@
+"""One run in several processes: how they join, how they agree, and how they part.
+
+Each process drives its own devices and runs the same program. Process 0 writes what is written
+once. JAX's coordination service, which process 0 hosts, ends those that are left when one dies.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from medjax.errors import UserError
+from medjax.train.interrupt import exclusive
+
+AUTO = "auto"
+# Seconds without a heartbeat until a process counts as dead. A network that hangs longer than this
+# ends the run, which then goes on from its last checkpoint.
+HEARTBEAT = 60
+_PLACE = re.compile(r"(?P<address>\S+:\d+),(?P<index>\d+)/(?P<count>\d+)")
+
+
+class PeerLostError(UserError):
+    """A step failed that several processes compute together; this one cannot go on alone."""
+
+
+def join(place: str) -> None:
+    """Makes this process one of several, before JAX is asked for any device.
+
+    Args:
+        place: `auto` for what JAX finds by itself (SLURM, TPU pods, Open MPI, Kubernetes), or
+            `HOST:PORT,INDEX/COUNT`: where process 0 listens, which process this is, and of how
+            many. Devices of a process are all of its machine, or those of JAX_LOCAL_DEVICE_IDS.
+
+    Raises:
+        UserError: `place` is neither, nothing is found, or the others do not come in time.
+    """
+    # The service would hear SIGTERM in our stead, also where nothing asks it.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        if place == AUTO:
+            jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT)
+        else:
+            address, index, count = _parse(place)
+            jax.distributed.initialize(
+                address,
+                count,
+                index,
+                cluster_detection_method="deactivate",
+                heartbeat_timeout_seconds=HEARTBEAT,
+            )
+    except (ValueError, jax.errors.JaxRuntimeError) as error:
+        found = str(error).splitlines()[0][:160]
+        raise UserError(
+            f"{place}: the processes do not find each other ({found}); "
+            "name HOST:PORT,INDEX/COUNT, with a port of process 0 that the others reach"
+        ) from error
+
+
+def _parse(place: str) -> tuple[str, int, int]:
+    found = _PLACE.fullmatch(place)
+    if found is None or int(found["index"]) >= int(found["count"]):
+        raise UserError(
+            f"{place}: is neither {AUTO} nor HOST:PORT,INDEX/COUNT, such as 10.0.0.1:1234,0/2 "
+            "for the first of two processes"
+        )
+    return found["address"], int(found["index"]), int(found["count"])
+
+
+def part() -> None:
+    """Waits for all processes and leaves the others; this one's devices stay usable."""
+    jax.distributed.shutdown()
+
+
+def several() -> bool:
+    """Whether the devices belong to more than this process."""
+    return jax.process_count() > 1
+
+
+def first() -> bool:
+    """Whether this process writes what is written once."""
+    return jax.process_index() == 0
+
+
+def from_first(value: int) -> int:
+    """The value that process 0 has; all processes must ask."""
+    if not several():
+        return value
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def failed(here: bool) -> int | None:
+    """The first process where something failed, or None; all processes must ask."""
+    if not several():
+        return 0 if here else None
+    everywhere = np.flatnonzero(multihost_utils.process_allgather(np.int32(here)))
+    return int(everywhere[0]) if everywhere.size else None
+
+
+@contextmanager
+def owned(run: Path) -> Iterator[None]:
+    """`interrupt.exclusive` by process 0, for all of them.
+
+    Raises:
+        UserError: on every process; another run trains in `run`.
+    """
+    refused = None
+    with ExitStack() as stack:
+        if first():
+            try:
+                stack.enter_context(exclusive(run))
+            except UserError as error:
+                refused = error
+        if failed(refused is not None) is not None:
+            raise refused or UserError(f"{run}: process 0 may not train in this folder")
+        yield
