@@ -71,7 +71,10 @@ def training_of(experiment: Experiment) -> Training:
 
 
 def batches_of(
-    experiment: Experiment, records: Sequence[Record], threads: int | None = None
+    experiment: Experiment,
+    records: Sequence[Record],
+    threads: int | None = None,
+    rows: Sequence[int] | None = None,
 ) -> Batches:
     """Raw batches of these records without end, as `Training` takes them.
 
@@ -79,6 +82,7 @@ def batches_of(
       experiment: tells patch, batch and seed.
       records: the scans to learn from.
       threads: that read ahead; None takes the experiment's.
+      rows: of each batch, those that this process reads; None reads all.
     """
     task, data = experiment.task, experiment.data
     inner = each_axis(data.patch, task.dims)
@@ -88,6 +92,7 @@ def batches_of(
         batch_size=data.batch,
         patch=patch,
         seed=experiment.seed,
+        rows=rows,
         threads=data.threads if threads is None else threads,
         context=functools.partial(task.context, patch=patch),
     )

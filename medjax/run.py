@@ -5,6 +5,7 @@ import json
 import logging
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from medjax.report.verdict import verdict
 from medjax.start import beginning
 from medjax.tasks.base import Task
 from medjax.train import mesh as meshes
+from medjax.train import processes, share
 from medjax.train.loop import CHECKPOINTS, FitResult, fit
 from medjax.train.progress import Progress
 from medjax.train.writers import read_metrics
@@ -48,6 +50,8 @@ __all__ = ["Restore", "Trained", "describe", "evaluate", "identity", "open_run",
 def train(experiment: Experiment, folder: Path) -> FitResult:
     """Trains the experiment in `folder`, from its newest checkpoint if it has one.
 
+    Of several processes all must call it, with one `folder` that all see.
+
     Raises:
       UserError: the dataset is unknown, the folder holds another experiment, or what it is to
         start from is no run of the same network.
@@ -62,15 +66,18 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
             f"dataset {data.name}: its scans have {records[0]['image'].ndim} axes; this experiment "
             f"takes {task.dims}: medjax data prepare ... --dims {task.dims}"
         )
-    batches = batches_of(experiment, records)
+    batches = batches_of(experiment, records, rows=share.rows(mesh, data.batch))
     description = describe(experiment)
     begin = None
     if not any((folder / CHECKPOINTS).glob("[0-9]*")):
         # A run that goes on needs what it started from no more.
         begin = beginning(experiment.start)
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_json(folder / EXPERIMENT, description)
-    with Progress(shown=("loss", "pixel")) as progress:
+        if processes.first():
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_json(folder / EXPERIMENT, description)
+    with ExitStack() as stack:
+        shown = ("loss", "pixel")
+        progress = stack.enter_context(Progress(shown=shown)) if processes.first() else None
         return fit(
             init=training.init,
             begin=begin,
@@ -111,6 +118,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
             "platform": device.platform,
             "kind": device.device_kind,
             "count": jax.device_count(),
+            "processes": jax.process_count(),
             "machine": platform.machine(),
         },
         "dataset": dataclasses.asdict(catalog.load(experiment.data.name).info),

@@ -8,6 +8,7 @@ import jax
 from jaxtyping import PyTree
 
 from medjax.errors import UserError
+from medjax.train.share import place
 from medjax.trained import open_run
 
 # Fields of the methods' states with the network that restores; a discriminator starts afresh.
@@ -31,7 +32,7 @@ def beginning(folder: str) -> Callable[[Any], Any] | None:
     def begin(state: Any) -> Any:
         _check_same(folder, weights, state.ema)
         average, current = (
-            jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), weights, state.ema)
+            jax.tree.map(lambda new, old: place(new, old.sharding), weights, state.ema)
             # Two copies: the step donates the state, which may hold no array twice.
             for _ in range(2)
         )

@@ -78,7 +78,7 @@ def open_run(folder: Path, experiment: Experiment | None = None) -> Trained:
         jax.random.key(0),
         blank,
     )
-    mesh = meshes.make(1)
+    mesh = meshes.alone()
     like = jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         like,

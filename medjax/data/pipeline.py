@@ -1,9 +1,9 @@
-"""Batches of random patches, by Grain: shuffled, sharded by process, resumable to the patch.
+"""Batches of random patches, by Grain: shuffled, shared by row, resumable to the patch.
 
 The stream is one endless sequence of numbered patches. What patch number i shows depends on the
-seed and on i alone, never on threads, batch size or process count; process r of n takes every
-n-th. So a run resumes exactly, and a global batch is the same set of patches on any number of
-processes.
+seed and on i alone, never on threads, batch size or process count. Of several processes each reads
+and cuts its own rows of every batch only. So a run resumes exactly, at the same position on any
+number of processes, and a global batch is the same patches in the same order on all of them.
 """
 
 import dataclasses
@@ -46,8 +46,7 @@ def batches(
     batch_size: int,
     patch: tuple[int, ...] | None,
     seed: int,
-    shard_index: int = 0,
-    shard_count: int = 1,
+    rows: Sequence[int] | None = None,
     threads: int = 2,
     context: Context | None = None,
     choice: PatchChoice = PatchChoice(),
@@ -60,12 +59,12 @@ def batches(
 
     Args:
       source: the records of one split, all with the same number of axes n.
-      batch_size: patches in a batch of this process.
+      batch_size: patches in a batch, over all processes.
       patch: samples along each axis; smaller images are continued by reflection. None: whole
         images, which must then all have one shape.
       seed: of order and places, 0 to 2**32 - 1.
-      shard_index: number of this process.
-      shard_count: number of processes.
+      rows: of each batch, those that this process reads, as `train.share.rows` gives them. None:
+        all.
       threads: that read ahead; 0 reads when asked.
       context: more arrays for a patch, computed from its record and from the index in
         `record["image"]` of the patch's first sample (negative where the image was continued).
@@ -75,15 +74,16 @@ def batches(
 
     Returns:
       A Grain iterator, with `get_state` and `set_state`, of
-      `{"image": float32 [batch, *patch, 1], "spacing": float32 [batch, n], **context}`.
+      `{"image": float32 [rows, *patch, 1], "spacing": float32 [rows, n], **context}`.
 
     Raises:
-      ValueError: no records, or a patch whose axes are not the records'.
+      ValueError: no records, rows that no batch has, or a patch whose axes are not the records'.
     """
     if not len(source):
         raise ValueError("no records to draw patches from")
-    if not 0 <= shard_index < shard_count:
-        raise ValueError(f"shard {shard_index} of {shard_count}")
+    rows = range(batch_size) if rows is None else rows
+    if not len(rows) or min(rows) < 0 or max(rows) >= batch_size:
+        raise ValueError(f"rows {list(rows)} of a batch of {batch_size}")
     shape = source[0]["image"].shape
     if patch is not None and len(patch) != len(shape):
         raise ValueError(f"patch {patch} for images of {len(shape)} axes")
@@ -95,9 +95,9 @@ def batches(
         return _example(record, patch, air, choice, context, rng)
 
     numbers = grain.MapDataset.range(len(source) * count).seed(seed).shuffle()
-    mine = numbers.random_map(cut).repeat().slice(slice(shard_index, None, shard_count))
+    mine = _Rows(numbers.random_map(cut).repeat(), batch_size, rows)
     reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    return iter(mine.batch(batch_size, drop_remainder=True).to_iter_dataset(reading))
+    return iter(mine.batch(len(rows), drop_remainder=True).to_iter_dataset(reading))
 
 
 def patches_per_record(shape: Sequence[int], patch: Sequence[int]) -> int:
@@ -165,6 +165,21 @@ def _example(
         image, corner = random_patch(image, patch, air_below, choice, rng)
     more = context(record, corner) if context else {}
     return {"image": image[..., None], "spacing": record["spacing"], **more}
+
+
+class _Rows(grain.MapDataset):
+    """The elements of `parent` that fall on `rows` of batches of `size`."""
+
+    def __init__(self, parent: grain.MapDataset, size: int, rows: Sequence[int]) -> None:
+        super().__init__(parent)
+        self._stream, self._size, self._rows = parent, size, tuple(rows)
+
+    def __len__(self) -> int:
+        return len(self._stream) // self._size * len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        batch, place = divmod(index, len(self._rows))
+        return self._stream[batch * self._size + self._rows[place]]
 
 
 class _Cached:

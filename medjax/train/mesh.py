@@ -39,6 +39,16 @@ def make(data: int | None = None, space: int = 1) -> Mesh:
     )
 
 
+def alone() -> Mesh:
+    """A mesh of one device of this process, whatever others there are."""
+    return jax.make_mesh(
+        (1, 1),
+        AXES,
+        axis_types=(AxisType.Auto,) * len(AXES),
+        devices=jax.local_devices()[:1],
+    )
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same value on every device."""
     return NamedSharding(mesh, P())

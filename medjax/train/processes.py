@@ -4,10 +4,15 @@ Each process drives its own devices and runs the same program. Process 0 writes 
 once. JAX's coordination service, which process 0 hosts, ends those that are left when one dies.
 """
 
+import logging
+import os
 import re
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,10 +21,13 @@ from jax.experimental import multihost_utils
 from medjax.errors import UserError
 from medjax.train.interrupt import exclusive
 
+_log = logging.getLogger(__name__)
 AUTO = "auto"
 # Seconds without a heartbeat until a process counts as dead. A network that hangs longer than this
 # ends the run, which then goes on from its last checkpoint.
 HEARTBEAT = 60
+# Seconds that process 0 outlives a fault.
+GRACE = 2
 _PLACE = re.compile(r"(?P<address>\S+:\d+),(?P<index>\d+)/(?P<count>\d+)")
 
 
@@ -69,6 +77,31 @@ def _parse(place: str) -> tuple[str, int, int]:
             "for the first of two processes"
         )
     return found["address"], int(found["index"]), int(found["count"])
+
+
+class Joined:
+    """Joins the others as `join` does; what is raised inside ends this process at once.
+
+    An orderly end would wait for the others, and they for it: codes are 2 for a `UserError`, 1 for
+    anything else.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        join(self._place)
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, SystemExit):
+            return
+        expected = isinstance(error, UserError)
+        _log.error("medjax: %s", error, exc_info=None if expected else error)
+        sys.stdout.flush()
+        if first():
+            # Its end ends the others by force; where the fault is theirs too, they say so first.
+            time.sleep(GRACE)
+        os._exit(2 if expected else 1)
 
 
 def part() -> None:

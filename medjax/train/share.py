@@ -22,17 +22,18 @@ def rows(mesh: Mesh, batch: int) -> tuple[int, ...]:
     torus, not in a process.
 
     Raises:
-        UserError: the batch does not divide among the devices, or none of them is here.
+        UserError: the batch does not divide among the devices, or a process has none of them.
     """
     like = {"image": jax.ShapeDtypeStruct((batch,), np.int32)}
     (sharding,) = meshes.batch_sharding(mesh, like).values()
     held = sharding.addressable_devices_indices_map((batch,)).values()
-    found = {row for index in held if index for row in range(*index[0].indices(batch))}
-    if not found:
+    owners = {device.process_index for device in mesh.devices.flat}
+    if len(owners) < jax.process_count():
         raise UserError(
-            f"mesh: its {mesh.size} devices leave process {jax.process_index()} of "
-            f"{jax.process_count()} without any; take all devices or start fewer processes"
+            f"mesh: its {mesh.size} devices are of {len(owners)} of the {jax.process_count()} "
+            "processes; take all devices or start fewer processes"
         )
+    found = {row for index in held if index for row in range(*index[0].indices(batch))}
     return tuple(sorted(found))
 
 

@@ -1,61 +1,15 @@
 """Real kills: whatever ends the process, the run that goes on ends as one that never stopped."""
 
 import contextlib
-import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import toy_run
-
-from medjax.train.writers import read_metrics
-
-HERE = Path(__file__).parent
-
-
-class Nursery:
-    """Starts runs in processes of their own, one at a time."""
-
-    def __init__(self) -> None:
-        environment = os.environ | {
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "",
-            "PYTHONPATH": str(HERE.parents[1]),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "toy_run.py"), "--serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def start(self, run: Path, *options: object) -> int:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps([str(run), *map(str, options)]) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def result(self) -> int:
-        """Exit code of the run started last; minus the signal that ended it."""
-        assert self._process.stdout
-        return int(self._process.stdout.readline())
-
-    def run(self, run: Path, *options: object) -> int:
-        self.start(run, *options)
-        return self.result()
-
-    def close(self) -> None:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
-        self._process.stdout.close()
+from nursery import Nursery, outcome, wait_for_step
 
 
 @pytest.fixture(scope="module")
@@ -75,22 +29,6 @@ def reference(nursery, folder):
     run = folder / "reference"
     assert nursery.run(run) == 0
     return outcome(run)
-
-
-def outcome(run: Path):
-    """Digest of the final state, and the rows of metrics but for the clock."""
-    rows = [(row.step, row.metrics) for row in read_metrics(run)]
-    return (run / "final.sha256").read_text(), rows
-
-
-def wait_for_step(run: Path, step: int) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        text = (run / "at").read_text() if (run / "at").exists() else ""
-        if text and int(text) >= step:
-            return
-        time.sleep(0.002)
-    raise AssertionError(f"step {step} did not come")
 
 
 def test_killed_in_the_middle_of_saves(nursery, folder, reference):

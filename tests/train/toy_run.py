@@ -159,24 +159,28 @@ def main(arguments: list[str]) -> int:
         (options.run / "at").write_text(str(tick.step))
         time.sleep(options.slow)
 
-    try:
-        if options.join:
-            processes.join(options.join)
+    def train() -> int:
         place = mesh.make()
         batches = iter(dataset().map(functools.partial(rows_of, share.rows(place, 8))))
         result = fit(
             options.run, steps=options.steps, mesh=place, batches=batches, reporter=reporter
         )
+        if not result.interrupted and processes.first():
+            state = digest.leaves_of(jax.device_get(result.state))
+            np.savez(options.run / "final.npz", **state)
+            (options.run / "final.sha256").write_text(fingerprint(result.state))
+        return 0
+
+    if options.join:
+        with processes.Joined(options.join):
+            code = train()
+            processes.part()
+            return code
+    try:
+        return train()
     except UserError:
         traceback.print_exc()
         return 2
-    if not result.interrupted and processes.first():
-        state = digest.leaves_of(jax.device_get(result.state))
-        np.savez(options.run / "final.npz", **state)
-        (options.run / "final.sha256").write_text(fingerprint(result.state))
-    if options.join:
-        processes.part()
-    return 0
 
 
 def rows_of(rows: Sequence[int], batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
