@@ -152,8 +152,8 @@ def _measured(rows: list[dict[str, Any]]) -> Table:
 
 def _model(rows: list[dict[str, Any]], size: int, step_ms: float) -> Table:
     table = Table(
-        title=f"Model: {size / 1e6:.1f} MB of gradients, {step_ms:g} ms of computing a step and chip"
-        "\nefficiency without overlap - with all of it"
+        title=f"Model: {size / 1e6:.1f} MB of gradients, a chip computes {step_ms:g} ms a step\n"
+        "efficiency without overlap - with all of it"
     )
     table.add_column("network")
     for name in ("chips", "all-reduce, ms", "weak", "strong from 8"):
@@ -163,10 +163,7 @@ def _model(rows: list[dict[str, Any]], size: int, step_ms: float) -> Table:
             row["machine"],
             str(row["chips"]),
             f"{row['all_reduce_ms']:.2f}",
-            *(
-                f"{100 * row[kind][0]:.1f} - {100 * row[kind][1]:.1f} %"
-                for kind in ("weak", "strong")
-            ),
+            *("{:.1%} - {:.1%}".format(*row[kind]) for kind in ("weak", "strong")),
         )
     return table
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
@@ -55,7 +55,8 @@ def collectives(hlo: str, devices: int) -> list[Collective]:
 
 def total(found: Iterable[Collective]) -> dict[str, dict[str, float]]:
     """By kind: how many operations, their bytes, and the bytes a device sends."""
-    counts, size, sent = Counter(), Counter(), Counter()
+    counts, size = Counter[str](), Counter[str]()
+    sent: defaultdict[str, float] = defaultdict(float)
     for one in found:
         counts[one.kind] += 1
         size[one.kind] += one.bytes

@@ -1,9 +1,10 @@
 """What a gradient all-reduce costs on real networks: a model, not a measurement.
 
-One all-reduce of B bytes a step over n chips. A ring sends 2 (n - 1) / n B through each chip's links
-in 2 (n - 1) steps, each of which waits a latency. Within a node the bytes are first reduced and
-scattered over its k chips, each share crosses the nodes by a ring or, where that is sooner, by a
-tree of 2 log2(m) levels and 2 B / k bytes (as NCCL chooses between its two), and is gathered again.
+One all-reduce of B bytes a step over n chips. A ring sends 2 (n - 1) / n B through each chip's
+links in 2 (n - 1) steps, each of which waits a latency. Within a node the bytes are first reduced
+and scattered over its k chips, each share crosses the nodes by a ring or, where that is sooner, by
+a tree of 2 log2(m) levels and 2 B / k bytes (as NCCL chooses between its two), and is gathered
+again.
 A torus does the same along one axis after the other, with both directions of every link at once.
 
 Left out: other traffic, stragglers, the input, congestion, and the gap between a link's rate and

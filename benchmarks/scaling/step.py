@@ -1,4 +1,4 @@
-"""One training step on N fake devices, in a process of its own: `python -m benchmarks.scaling.step`.
+"""One training step on N fake devices, in a process of its own.
 
 Prints a JSON object: for each way to run the step its milliseconds, its collectives, and how far
 its numbers are from those of one device.
@@ -45,6 +45,7 @@ def measure(work: Work) -> dict[str, Any]:
       ValueError: numbers differ between the ways by more than rounding.
     """
     import jax
+    import jax.numpy as jnp
     import numpy as np
     import optax
 
@@ -61,10 +62,8 @@ def measure(work: Work) -> dict[str, Any]:
     clean = rng.random((work.batch, work.size, work.size, 1), np.float32)
     noisy = clean + rng.normal(0, 0.1, clean.shape).astype(np.float32)
     key = jax.random.key(0)
-    first = Pair(noisy[:1], clean[:1])
-    parameters = sum(
-        leaf.size for leaf in jax.tree.leaves(jax.eval_shape(method.init, key, first).ema)
-    )
+    first = Pair(jnp.asarray(noisy[:1]), jnp.asarray(clean[:1]))
+    like = jax.eval_shape(method.init, key, first)
 
     def step(state: Any, batch: dict[str, Any], key: Any) -> Any:
         return method.step(state, Pair(batch["noisy"], batch["clean"]), key)
@@ -97,7 +96,11 @@ def measure(work: Work) -> dict[str, Any]:
     for name, make in ways.items():
         row = _run(*make(), key, work, _weights if name != "pmap" else _one)
         rows[name] = _compared(name, row, reference)
-    return {"work": dataclasses.asdict(work), "parameters": parameters, "ways": rows}
+    return {
+        "work": dataclasses.asdict(work),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(like.ema)),
+        "ways": rows,
+    }
 
 
 def _weights(state: Any) -> list[Any]:

@@ -24,11 +24,11 @@ from medjax.train import mesh as meshes
 HLO = """
   %all-reduce.1 = f32[64]{0} all-reduce(%x), channel_id=1, replica_groups={{0,1,2,3}}, to_apply=%add
   %t = (f32[8]{0}, bf16[3,2]{1,0}) all-reduce(%a, %b), replica_groups=[2,4]<=[8], to_apply=%add
-  %g = (f32[2,5]{1,0}, f32[8,5]{1,0}) all-gather-start(%c), replica_groups=[1,4]<=[4], dimensions={0}
+  %g = (f32[2,5]{1,0}, f32[8,5]{1,0}) all-gather-start(%c), replica_groups=[1,4]<=[4]
   %h = f32[8,5]{1,0} all-gather-done(%g)
   %r = f32[4]{0} reduce-scatter(%d), replica_groups={{0,1}}, dimensions={0}, to_apply=%add
   ROOT %p = u8[7]{0} collective-permute(%e), source_target_pairs={{0,1},{1,0}}
-  %q = (f32[6]{0}, f32[6]{0}, u32[], u32[]) collective-permute-start(%f), source_target_pairs={{0,1}}
+  %q = (f32[6]{0}, f32[6]{0}, u32[], u32[]) collective-permute-start(%f)
   %n = pred[] all-reduce(%z), replica_groups={}, to_apply=%or
   %alone = f32[64]{0} all-reduce(%x), replica_groups={{0},{1}}, to_apply=%add
   %fusion = f32[64]{0} fusion(%all-reduce.1), kind=kLoop, calls=%all-reduce

@@ -28,14 +28,14 @@ class Nursery:
             [sys.executable, str(HERE / "toy_run.py"), "--serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            # Unbuffered: what `select` does not see would wait here.
+            bufsize=0,
             env=environment,
         )
 
     def start(self, run: Path, *options: object) -> int:
         assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps([str(run), *map(str, options)]) + "\n")
-        self._process.stdin.flush()
+        self._process.stdin.write(json.dumps([str(run), *map(str, options)]).encode() + b"\n")
         return int(self._process.stdout.readline())
 
     def result(self) -> int:

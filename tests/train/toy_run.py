@@ -196,6 +196,8 @@ def serve() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
+            # Gloo talks on standard output, where the answers go.
+            os.dup2(2, 1)
             code = 1
             try:
                 code = main(json.loads(line))
