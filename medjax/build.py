@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
 from medjax.data import pipeline
@@ -13,6 +14,7 @@ from medjax.data.builder import Record
 from medjax.experiment import Experiment, Schedule
 from medjax.methods.base import Method, Pair
 from medjax.tasks.base import each_axis
+from medjax.train import mesh as meshes
 from medjax.train.checkpoint import Batches
 from medjax.train.schedule import cosine, cosine_restarts
 
@@ -37,6 +39,20 @@ def optimizer_of(plan: Schedule) -> optax.GradientTransformation:
     return optax.MultiSteps(optimizer, plan.accumulate).gradient_transformation()
 
 
+def mesh_of(experiment: Experiment) -> Mesh:
+    """The mesh of the experiment's devices.
+
+    Raises:
+      UserError: there are too few.
+    """
+    return meshes.make(experiment.devices.data or None, experiment.devices.space)
+
+
+def state_sharding_of(experiment: Experiment) -> Callable[[Mesh, Any], Any]:
+    """Where the training state lies on that mesh."""
+    return meshes.fully_sharded if experiment.devices.fsdp else meshes.state_sharding
+
+
 class Training(NamedTuple):
     """How an experiment starts and steps on raw batches; both augment and degrade them."""
 
@@ -58,7 +74,13 @@ def pairs_of(experiment: Experiment) -> Callable[[dict[str, Array], Array], Pair
 
 def training_of(experiment: Experiment) -> Training:
     """The experiment's method behind its task."""
-    method, pair = method_of(experiment), pairs_of(experiment)
+    method, whole = method_of(experiment), pairs_of(experiment)
+
+    def pair(raw: dict[str, Array], key: Array) -> Pair:
+        made = whole(raw, key)
+        if experiment.devices.space == 1:
+            return made
+        return meshes.split_space(mesh_of(experiment), made)
 
     def init(key: Array, raw: dict[str, Array]) -> Any:
         return method.init(key, pair(raw, key))
