@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
@@ -103,8 +104,7 @@ def batches_of(
       threads: that read ahead; None takes the experiment's.
     """
     task, data = experiment.task, experiment.data
-    inner = each_axis(data.patch, task.dims)
-    patch = tuple(p + 2 * m for p, m in zip(inner, task.margin(inner), strict=True))
+    patch = _patch_with_margin(experiment)
     return pipeline.batches(
         records,
         batch_size=data.batch,
@@ -113,6 +113,26 @@ def batches_of(
         threads=data.threads if threads is None else threads,
         context=functools.partial(task.context, patch=patch),
     )
+
+
+def batch_like(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of what `batches_of` gives, without a dataset."""
+    task, patch = experiment.task, _patch_with_margin(experiment)
+    one = {
+        "image": jax.ShapeDtypeStruct((*patch, 1), np.float32),
+        "spacing": jax.ShapeDtypeStruct((task.dims,), np.float32),
+        **task.context_like(patch),
+    }
+    return {
+        name: jax.ShapeDtypeStruct((experiment.data.batch, *like.shape), like.dtype)
+        for name, like in one.items()
+    }
+
+
+def _patch_with_margin(experiment: Experiment) -> tuple[int, ...]:
+    inner = each_axis(experiment.data.patch, experiment.task.dims)
+    margin = experiment.task.margin(inner)
+    return tuple(p + 2 * m for p, m in zip(inner, margin, strict=True))
 
 
 def fold(x: PyTree, space: int) -> PyTree:

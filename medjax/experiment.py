@@ -230,6 +230,21 @@ def to_dict(value: Any) -> Any:
     raise TypeError(f"an experiment cannot hold a {type(value).__name__}: {value!r}")
 
 
+def deciding(experiment: Experiment) -> dict[str, Any]:
+    """`to_dict` as runs are told apart by: without what changes a result by rounding only.
+
+    That is how the work is split and what is computed again. Runs from before either could be
+    chosen have one device here.
+    """
+    return {**_without(to_dict(experiment), "remat"), "devices": 1}
+
+
+def _without(tree: Any, name: str) -> Any:
+    if not isinstance(tree, Mapping):
+        return tree
+    return {key: _without(value, name) for key, value in tree.items() if key != name}
+
+
 def from_dict(data: Any) -> Any:
     """The inverse of `to_dict`; lists come back as tuples.
 

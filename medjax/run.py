@@ -19,7 +19,7 @@ from medjax.build import batches_of, mesh_of, state_sharding_of, training_of
 from medjax.data import catalog
 from medjax.errors import UserError
 from medjax.evaluate import Judged, contenders, judge, tuned
-from medjax.experiment import Experiment, to_dict
+from medjax.experiment import Experiment, deciding, to_dict
 from medjax.io.common import atomic
 from medjax.metrics.calibration import stretch as stretch_of
 from medjax.metrics.column import Column, Kind
@@ -90,27 +90,20 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
 
 
 def identity(experiment: Experiment, folder: Path | None = None) -> dict[str, Any]:
-    """What decides the trained weights; where files go, how tiles are cut or work is split does not.
+    """What decides the trained weights: not where files go or how tiles are cut and work split.
 
     Args:
       experiment: of the run.
       folder: of the run, if it is there already. Older runs counted their devices as deciding;
         one of those goes on with what it has kept.
     """
-    chosen = to_dict(experiment)
+    chosen = deciding(experiment)
     left_out = {"kind", "summary", "keep", "tiling"}
     # Without this, runs from before there was a start could not go on.
     if not experiment.start:
         left_out.add("start")
     kept = {k: v for k, v in chosen.items() if k not in left_out}
-    return {**_without(kept, "remat"), "devices": _counted_devices(folder)}
-
-
-def _without(tree: Any, name: str) -> Any:
-    """Nested mappings without the entries of this name."""
-    if not isinstance(tree, Mapping):
-        return tree
-    return {key: _without(value, name) for key, value in tree.items() if key != name}
+    return {**kept, "devices": _counted_devices(folder)}
 
 
 def _counted_devices(folder: Path | None) -> int:

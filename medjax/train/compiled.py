@@ -19,6 +19,11 @@ Init = Callable[[Key[Array, ""], Any], State]
 Step = Callable[[State, Any, Key[Array, ""]], tuple[State, Metrics]]
 
 
+# XLA's CPU compiler takes out the barriers around what `jax.checkpoint` computes again, and then
+# merges it with the first computation; without that pass recomputation saves memory there too.
+_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+
+
 @dataclass(frozen=True)
 class Program:
     """How one run starts and steps, bound to its mesh, seed and batch shape."""
@@ -52,6 +57,22 @@ class Program:
         """A fresh state, made where its shards live."""
         return self._init(rng.stream(self.seed, "init", 0), batch)
 
+    def compiled(self) -> jax.stages.Compiled:
+        """The step `(state, batch, root key, steps done)`, from shapes alone; state donated."""
+        everywhere = meshes.replicated(self.mesh)
+
+        def train_step(state: State, batch: Any, root: Key[Array, ""], done: Array) -> Any:
+            return self._step(state, batch, jax.random.fold_in(root, done))
+
+        key = _abstract(jax.eval_shape(lambda: rng.root(self.seed, "train")), everywhere)
+        count = jax.ShapeDtypeStruct((), np.int32, sharding=everywhere)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.like)
+        return (
+            jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, everywhere))
+            .lower(self.like, self.batch_like, key, count)
+            .compile(compiler_options=_OPTIONS.get(self.mesh.devices.flat[0].platform))
+        )
+
     def compile(self) -> tuple[Callable[[State, Mapping[str, Array], int], Any], float]:
         """The step as `(state, batch, steps done) -> (state, metrics)`, and seconds to compile it.
 
@@ -59,18 +80,8 @@ class Program:
         """
         everywhere = meshes.replicated(self.mesh)
         key = jax.device_put(rng.root(self.seed, "train"), everywhere)
-
-        def train_step(state: State, batch: Any, root: Key[Array, ""], done: Array) -> Any:
-            return self._step(state, batch, jax.random.fold_in(root, done))
-
-        count = jax.ShapeDtypeStruct((), np.int32, sharding=everywhere)
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.like)
         begin = time.perf_counter()
-        run = (
-            jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, everywhere))
-            .lower(self.like, self.batch_like, _abstract(key, everywhere), count)
-            .compile()
-        )
+        run = self.compiled()
         seconds = time.perf_counter() - begin
 
         def call(state: State, batch: Mapping[str, Array], done: int) -> Any:
@@ -89,6 +100,8 @@ def program(
     state_sharding: Callable[[Mesh, State], State] = meshes.state_sharding,
 ) -> Program:
     """Binds `init` and `step` to a mesh, a seed and the shape of `batch`; computes nothing yet.
+
+    Of `batch` shapes and types count: `jax.ShapeDtypeStruct` will do.
 
     Raises:
         UserError: the batch does not divide among the devices.
@@ -137,13 +150,13 @@ def _check_step(step: Step, like: State, batch_like: Any, seed: int) -> None:
             raise ValueError(f"metrics[{name!r}] has shape {value.shape}; metrics are scalars")
 
 
-def _abstract(array: Array, sharding: Any) -> jax.ShapeDtypeStruct:
+def _abstract(array: Any, sharding: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
 
 def _dtype(name: str, array: Any) -> np.dtype:
     """The type that the array will have on the device."""
-    dtype = np.asarray(array).dtype
+    dtype = np.dtype(array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype)
     if dtype.kind in "OSUMm":
         raise ValueError(f"batch[{name!r}] holds {dtype}, which no device can; leave it out")
     return jax.dtypes.canonicalize_dtype(dtype)
