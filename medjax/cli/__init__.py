@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from medjax.errors import UserError
+from medjax.home import compiled_folder
 
 HELP = """usage: medjax COMMAND [OPTIONS]
 
@@ -25,6 +26,8 @@ Medical image restoration in JAX. Research use, not for diagnosis.
   medjax weights list                 the published networks that losses compare images with
   medjax weights fetch vgg16          downloads the layers that do not come with medjax
 
+Compiled programs are kept in $MEDJAX_HOME/compiled (~/.cache/medjax/compiled) for the next command;
+JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false keeps none.
 medjax COMMAND --help tells more. Start with: medjax train quickstart
 """
 
@@ -62,6 +65,7 @@ def main() -> None:
 def run(args: Sequence[str]) -> int:
     """Runs one command and returns its exit code."""
     _quiet()
+    _keep_compiled()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("medjax").setLevel(logging.INFO)
     if not args or args[0] in ("-h", "--help"):
@@ -104,5 +108,11 @@ def _unknown(name: str) -> str:
 
 def _quiet() -> None:
     """Third parties' start-up chatter hides our one clear line."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # XLA says, as an error, that its own tuning of a kept CPU program is unknown to the CPU.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+def _keep_compiled() -> None:
+    """JAX reads this when it is first imported, and workers inherit it."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled_folder()))
