@@ -60,7 +60,8 @@ def test_memory_is_that_of_the_state_and_the_batch_beside_what_is_temporary() ->
     assert 0 <= found.state - 4 * 4 * numbers <= 3 * 4
     batch = batch_like(TINY).values()
     assert found.batch == sum(leaf.size * 4 for leaf in batch)
-    assert found.temporary > 2 * found.batch
+    # At least what the first convolution gives, for its activation on the way back.
+    assert found.temporary > 8 * 16 * 16 * 2 * 4
 
 
 def test_choices_go_from_the_experiment_itself_to_the_most_frugal() -> None:

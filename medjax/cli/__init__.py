@@ -17,7 +17,7 @@ Medical image restoration in JAX. Research use, not for diagnosis.
   medjax list                         the experiments, a line each
   medjax train EXPERIMENT             trains, evaluates and reports; goes on where it stopped
   medjax sweep EXPERIMENT --grid F=V  many settings, compared on the validation scans
-  medjax plan EXPERIMENT --memory 80GB  settings whose training step fits, compiled and not run
+  medjax plan EXPERIMENT              settings whose training step fits a device's memory
   medjax evaluate RUN                 the table of a trained run again
   medjax restore RUN INPUT OUTPUT     restores a DICOM file or folder, NIfTI, picture or npz
   medjax reconstruct FOLDER OUTPUT    raw CT projections to a volume, restored by a run if given
@@ -26,9 +26,10 @@ Medical image restoration in JAX. Research use, not for diagnosis.
   medjax weights list                 the published networks that losses compare images with
   medjax weights fetch vgg16          downloads the layers that do not come with medjax
 
-Compiled programs are kept in $MEDJAX_HOME/compiled (~/.cache/medjax/compiled) for the next command;
-JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=false keeps none.
 medjax COMMAND --help tells more. Start with: medjax train quickstart
+
+Compiled programs are kept for the next command in $MEDJAX_HOME/compiled, or
+~/.cache/medjax/compiled; JAX_ENABLE_COMPILATION_CACHE=false keeps none.
 """
 
 # Where each command is: a module below this one and its function, loaded when it is called.

@@ -116,11 +116,9 @@ class RDAE(nn.Module):
             block = ResidualDenseBlock(growth, config.layers, config.norm, dtype)
             return block(h, train=train)
 
-        dense_block = kept_or_not(config.remat, dense_block)
-
         def dense(h: Array, level: int) -> Array:
             for _ in range(config.blocks):
-                h = dense_block(self, level, h)
+                h = kept_or_not(config.remat, dense_block)(self, level, h)
                 given[level].append(h)
             return h
 

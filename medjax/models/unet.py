@@ -1,6 +1,7 @@
 """U-Net (Ronneberger et al., arXiv:1505.04597) for restoration in 2, 3 or 4 dimensions."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -134,15 +135,15 @@ class UNet(nn.Module):
         def refine(_: nn.Module, __: int, h: Array) -> Array:
             return block(h)
 
-        down, up, refine = (kept_or_not(config.remat, f) for f in (down, up, refine))
+        lifted = partial(kept_or_not, config.remat)
         h = pad_to_multiple(x, 2**config.depth).astype(config.dtype)
         skips: list[Array] = []
         for level in range(config.depth + 1):
-            h = down(self, level, h)
+            h = lifted(down)(self, level, h)
             skips.append(h)
         h = skips.pop()
         for level in reversed(range(config.depth)):
-            h = up(self, level, h, skips.pop())
+            h = lifted(up)(self, level, h, skips.pop())
         for i in range(config.full_resolution_blocks):
-            h = refine(self, i, h)
+            h = lifted(refine)(self, i, h)
         return to_image(h, x, config.out_channels, residual=config.residual, dtype=config.dtype)
