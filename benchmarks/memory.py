@@ -2,65 +2,25 @@
 
     python -m benchmarks.memory fmri_cgan4d --setting cpu
 
-Compiles the step as training does, for the first device, without running it. "temporary" is what
+Compiles the step as training does (`planning.measure`), without running it. "temporary" is what
 XLA plans for all intermediate results, gradients among them; "state" (weights, averages, optimiser)
 and "batch" lie beside it. What the loader and JAX itself hold is not in it. It is the plan of this
-device's compiler: another device's may differ.
+device's compiler: another device's may differ. `medjax plan` looks for settings that fit.
 """
 
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from medjax import experiment as experiments
-from medjax.build import batches_of, training_of
-from medjax.data import catalog
-from medjax.experiment import Experiment
+from medjax.errors import UserError
+from medjax.planning import measure
 
 MIB = 2**20
-
-
-@dataclasses.dataclass(frozen=True)
-class Memory:
-    """Mebibytes of one compiled training step."""
-
-    experiment: str
-    setting: str
-    device: str
-    parameters: int
-    state_mib: float
-    batch_mib: float
-    temporary_mib: float
-
-
-def measure(experiment: Experiment, setting: str) -> Memory:
-    """Compiles a training step on a batch of the experiment's own data."""
-    training = training_of(experiment)
-    records = catalog.load(experiment.data.name).split("train")
-    raw = jax.eval_shape(lambda x: x, next(batches_of(experiment, records, threads=0)))
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(training.init, key, raw)
-    compiled = jax.jit(training.step, donate_argnums=0).lower(state, raw, key).compile()
-    plan = compiled.memory_analysis()
-    if plan is None:
-        raise SystemExit(f"the compiler for {jax.devices()[0].device_kind} does not say")
-    return Memory(
-        experiment=experiment.name,
-        setting=setting,
-        device=jax.devices()[0].device_kind,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(state.ema)),
-        state_mib=_bytes(state) / MIB,
-        batch_mib=_bytes(raw) / MIB,
-        temporary_mib=plan.temp_size_in_bytes / MIB,
-    )
-
-
-def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def main() -> None:
@@ -69,14 +29,21 @@ def main() -> None:
     parser.add_argument("--setting", choices=experiments.SETTINGS, default="cpu")
     parser.add_argument("--out", type=Path, help="file for JSON rows")
     args = parser.parse_args()
-    rows = []
+    rows, device = [], jax.devices()[0].device_kind
     for name in args.experiment:
-        row = measure(experiments.load(experiments.find(name), args.setting), args.setting)
-        rows.append(dataclasses.asdict(row))
+        try:
+            memory = measure(experiments.load(experiments.find(name), args.setting))
+        except UserError as error:
+            sys.exit(f"benchmarks.memory: {error}")
+        mib = {f"{part}_mib": size / MIB for part, size in dataclasses.asdict(memory).items()}
+        mib.pop("parameters_mib")
+        row = {"experiment": name, "setting": args.setting, "device": device}
+        rows.append({**row, "parameters": memory.parameters, **mib})
         print(
-            f"{row.experiment} ({row.setting}, {row.device}): {row.parameters} weights, "
-            f"state {row.state_mib:.1f} MiB, batch {row.batch_mib:.1f} MiB, "
-            f"temporary {row.temporary_mib:.1f} MiB"
+            f"{name} ({args.setting}, {device}): {memory.parameters} weights, "
+            f"state {mib['state_mib']:.1f} MiB, batch {mib['batch_mib']:.1f} MiB, "
+            f"temporary {mib['temporary_mib']:.1f} MiB",
+            flush=True,
         )
     if args.out:
         args.out.write_text("".join(json.dumps(row) + "\n" for row in rows))

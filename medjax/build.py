@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, PyTree
 
 from medjax.data import pipeline
@@ -13,6 +15,7 @@ from medjax.data.builder import Record
 from medjax.experiment import Experiment, Schedule
 from medjax.methods.base import Method, Pair
 from medjax.tasks.base import each_axis
+from medjax.train import mesh as meshes
 from medjax.train.checkpoint import Batches
 from medjax.train.schedule import cosine, cosine_restarts
 
@@ -37,6 +40,20 @@ def optimizer_of(plan: Schedule) -> optax.GradientTransformation:
     return optax.MultiSteps(optimizer, plan.accumulate).gradient_transformation()
 
 
+def mesh_of(experiment: Experiment) -> Mesh:
+    """The mesh of the experiment's devices.
+
+    Raises:
+      UserError: there are too few.
+    """
+    return meshes.make(experiment.devices.data or None, experiment.devices.space)
+
+
+def state_sharding_of(experiment: Experiment) -> Callable[[Mesh, Any], Any]:
+    """Where the training state lies on that mesh."""
+    return meshes.fully_sharded if experiment.devices.fsdp else meshes.state_sharding
+
+
 class Training(NamedTuple):
     """How an experiment starts and steps on raw batches; both augment and degrade them."""
 
@@ -58,7 +75,13 @@ def pairs_of(experiment: Experiment) -> Callable[[dict[str, Array], Array], Pair
 
 def training_of(experiment: Experiment) -> Training:
     """The experiment's method behind its task."""
-    method, pair = method_of(experiment), pairs_of(experiment)
+    method, whole = method_of(experiment), pairs_of(experiment)
+
+    def pair(raw: dict[str, Array], key: Array) -> Pair:
+        made = whole(raw, key)
+        if experiment.devices.space == 1:
+            return made
+        return meshes.split_space(mesh_of(experiment), made)
 
     def init(key: Array, raw: dict[str, Array]) -> Any:
         return method.init(key, pair(raw, key))
@@ -85,8 +108,7 @@ def batches_of(
       rows: of each batch, those that this process reads; None reads all.
     """
     task, data = experiment.task, experiment.data
-    inner = each_axis(data.patch, task.dims)
-    patch = tuple(p + 2 * m for p, m in zip(inner, task.margin(inner), strict=True))
+    patch = _patch_with_margin(experiment)
     return pipeline.batches(
         records,
         batch_size=data.batch,
@@ -96,6 +118,26 @@ def batches_of(
         threads=data.threads if threads is None else threads,
         context=functools.partial(task.context, patch=patch),
     )
+
+
+def batch_like(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of what `batches_of` gives, without a dataset."""
+    task, patch = experiment.task, _patch_with_margin(experiment)
+    one = {
+        "image": jax.ShapeDtypeStruct((*patch, 1), np.float32),
+        "spacing": jax.ShapeDtypeStruct((task.dims,), np.float32),
+        **task.context_like(patch),
+    }
+    return {
+        name: jax.ShapeDtypeStruct((experiment.data.batch, *like.shape), like.dtype)
+        for name, like in one.items()
+    }
+
+
+def _patch_with_margin(experiment: Experiment) -> tuple[int, ...]:
+    inner = each_axis(experiment.data.patch, experiment.task.dims)
+    margin = experiment.task.margin(inner)
+    return tuple(p + 2 * m for p, m in zip(inner, margin, strict=True))
 
 
 def fold(x: PyTree, space: int) -> PyTree:

@@ -37,8 +37,8 @@ class Data:
     """
 
     name: Annotated[str, tyro.conf.arg(aliases=["--data"])] = "ct_samples"
-    patch: int | tuple[int, ...] = 64
-    batch: int = 16
+    patch: Annotated[int | tuple[int, ...], tyro.conf.arg(aliases=["--patch"])] = 64
+    batch: Annotated[int, tyro.conf.arg(aliases=["--batch"])] = 16
     threads: int = 2
 
 
@@ -73,6 +73,27 @@ class Schedule:
 
 
 @dataclasses.dataclass(frozen=True)
+class Devices:
+    """How a training step is split; the result is the same but for rounding.
+
+    Attributes:
+      data: devices that share a batch; 0 for all there are, after `space`.
+      space: devices that share each image, cut along its first axis of space.
+      fsdp: keep large weights, averages and moments split over the `data` devices, too.
+    """
+
+    data: Annotated[int, tyro.conf.arg(aliases=["--devices"])] = 1
+    space: int = 1
+    fsdp: bool = False
+
+    def __post_init__(self) -> None:
+        if self.data < 0 or self.space < 1:
+            raise UserError(
+                f"devices: data {self.data} must not be negative, space {self.space} at least 1"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class Keep:
     """What is written while training.
 
@@ -103,7 +124,7 @@ class Experiment:
       tiling: how whole scans are cut for the network.
       keep: checkpoints and logs.
       seed: of every random number in the run.
-      devices: devices that share a batch; 0 for all there are.
+      devices: that share the work. An int, as older runs have it, is `Devices.data`.
       start: a run folder of the same network, whose averaged weights training starts from; empty
         starts from random ones. Fine-tuning is this with other data, task, method or loss.
     """
@@ -119,8 +140,12 @@ class Experiment:
     tiling: Tiling = Tiling()
     keep: Keep = Keep()
     seed: int = 0
-    devices: int = 1
+    devices: Devices = Devices()
     start: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.devices, int):
+            object.__setattr__(self, "devices", Devices(self.devices))
 
 
 # Finding experiments
@@ -203,6 +228,21 @@ def to_dict(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(f"an experiment cannot hold a {type(value).__name__}: {value!r}")
+
+
+def deciding(experiment: Experiment) -> dict[str, Any]:
+    """`to_dict` as runs are told apart by: without what changes a result by rounding only.
+
+    That is how the work is split and what is computed again. Runs from before either could be
+    chosen have one device here.
+    """
+    return {**_without(to_dict(experiment), "remat"), "devices": 1}
+
+
+def _without(tree: Any, name: str) -> Any:
+    if not isinstance(tree, Mapping):
+        return tree
+    return {key: _without(value, name) for key, value in tree.items() if key != name}
 
 
 def from_dict(data: Any) -> Any:

@@ -16,11 +16,11 @@ from jaxtyping import Float32
 
 from medjax import calibrate
 from medjax.baselines.filters import named
-from medjax.build import batches_of, training_of
+from medjax.build import batches_of, mesh_of, state_sharding_of, training_of
 from medjax.data import catalog
 from medjax.errors import UserError
 from medjax.evaluate import Judged, contenders, judge, tuned
-from medjax.experiment import Experiment, to_dict
+from medjax.experiment import Experiment, deciding, to_dict
 from medjax.io.common import atomic
 from medjax.metrics.calibration import stretch as stretch_of
 from medjax.metrics.column import Column, Kind
@@ -31,7 +31,6 @@ from medjax.report.picture import Window
 from medjax.report.verdict import verdict
 from medjax.start import beginning
 from medjax.tasks.base import Task
-from medjax.train import mesh as meshes
 from medjax.train import processes, share
 from medjax.train.loop import CHECKPOINTS, FitResult, fit
 from medjax.train.progress import Progress
@@ -59,8 +58,7 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
     task, data = experiment.task, experiment.data
     records = catalog.load(data.name).split("train")
     task.check(records[0])
-    training = training_of(experiment)
-    mesh = meshes.make(experiment.devices or None)
+    training, mesh = training_of(experiment), mesh_of(experiment)
     if records[0]["image"].ndim != task.dims:
         raise UserError(
             f"dataset {data.name}: its scans have {records[0]['image'].ndim} axes; this experiment "
@@ -84,12 +82,13 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
             step=training.step,
             batches=batches,
             run=folder,
-            identity=identity(experiment),
+            identity=identity(experiment, folder),
             seed=experiment.seed,
             steps=experiment.schedule.steps,
             save_every=experiment.keep.save_every,
             log_every=experiment.keep.log_every,
             mesh=mesh,
+            state_sharding=state_sharding_of(experiment),
             images_per_batch=data.batch,
             experiment=description,
             keep_latest=experiment.keep.checkpoints,
@@ -97,14 +96,30 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
         )
 
 
-def identity(experiment: Experiment) -> dict[str, Any]:
-    """What decides the trained weights; where files go and how tiles are cut does not."""
-    chosen = to_dict(experiment)
+def identity(experiment: Experiment, folder: Path | None = None) -> dict[str, Any]:
+    """What decides the trained weights: not where files go or how tiles are cut and work split.
+
+    Args:
+      experiment: of the run.
+      folder: of the run, if it is there already. Older runs counted their devices as deciding;
+        one of those goes on with what it has kept.
+    """
+    chosen = deciding(experiment)
     left_out = {"kind", "summary", "keep", "tiling"}
     # Without this, runs from before there was a start could not go on.
     if not experiment.start:
         left_out.add("start")
-    return {k: v for k, v in chosen.items() if k not in left_out}
+    kept = {k: v for k, v in chosen.items() if k not in left_out}
+    return {**kept, "devices": _counted_devices(folder)}
+
+
+def _counted_devices(folder: Path | None) -> int:
+    """What a run's identity holds as its devices: 1, but for older runs on more of them."""
+    path = folder and folder / EXPERIMENT
+    if not path or not path.is_file():
+        return 1
+    devices = json.loads(path.read_text())["experiment"]["devices"]
+    return devices if isinstance(devices, int) else 1
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Eight fake CPU devices and strict dtype promotion for every test."""
+"""Eight fake CPU devices, strict dtype promotion and no kept programs for every test."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,8 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Nothing compiled is kept: tests must not write into the user's home, nor lean on an earlier run.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 import jax
 import numpy as np

@@ -5,8 +5,19 @@ from pathlib import Path
 import pytest
 
 from medjax import experiment as experiments
+from medjax import run
 from medjax.errors import UserError
-from medjax.experiment import SETTINGS, Experiment, find, from_dict, load, published, read, to_dict
+from medjax.experiment import (
+    SETTINGS,
+    Devices,
+    Experiment,
+    find,
+    from_dict,
+    load,
+    published,
+    read,
+    to_dict,
+)
 
 
 @pytest.mark.parametrize("name", published())
@@ -75,3 +86,31 @@ def test_every_field_is_documented() -> None:
     for part in (Experiment, experiments.Data, experiments.Schedule, experiments.Keep):
         for field in dataclasses.fields(part):
             assert f"{field.name}: " in (part.__doc__ or ""), f"{part.__name__}.{field.name}"
+
+
+def test_devices_of_an_older_run_are_those_that_share_its_batch() -> None:
+    data = to_dict(load(find("quickstart"), "cpu")) | {"devices": 8}
+    assert from_dict(data).devices == Devices(data=8, space=1, fsdp=False)
+
+
+def test_how_work_is_split_or_kept_does_not_tell_runs_apart(tmp_path: Path) -> None:
+    plain = load(find("ldct_cgan"), "cpu")
+    split = dataclasses.replace(
+        plain,
+        devices=Devices(4, 2, fsdp=True),
+        network=dataclasses.replace(plain.network, remat="blocks"),
+    )
+    other = dataclasses.replace(plain, network=dataclasses.replace(plain.network, dtype="bfloat16"))
+    assert run.identity(split) == run.identity(plain) != run.identity(other)
+    # As it was before either could be chosen.
+    assert run.identity(plain)["devices"] == 1
+    assert "remat" not in run.identity(plain)["network"]
+    (tmp_path / "experiment.json").write_text(
+        json.dumps({"experiment": to_dict(plain) | {"devices": 8}})
+    )
+    assert run.identity(split, tmp_path)["devices"] == 8
+
+
+def test_devices_below_one_are_refused() -> None:
+    with pytest.raises(UserError, match="space 0"):
+        Devices(space=0)

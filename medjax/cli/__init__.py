@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from medjax.errors import UserError
+from medjax.home import compiled_folder
 
 HELP = """usage: medjax COMMAND [OPTIONS]
 
@@ -16,6 +17,7 @@ Medical image restoration in JAX. Research use, not for diagnosis.
   medjax list                         the experiments, a line each
   medjax train EXPERIMENT             trains, evaluates and reports; goes on where it stopped
   medjax sweep EXPERIMENT --grid F=V  many settings, compared on the validation scans
+  medjax plan EXPERIMENT              settings whose training step fits a device's memory
   medjax evaluate RUN                 the table of a trained run again
   medjax restore RUN INPUT OUTPUT     restores a DICOM file or folder, NIfTI, picture or npz
   medjax reconstruct FOLDER OUTPUT    raw CT projections to a volume, restored by a run if given
@@ -25,12 +27,16 @@ Medical image restoration in JAX. Research use, not for diagnosis.
   medjax weights fetch vgg16          downloads the layers that do not come with medjax
 
 medjax COMMAND --help tells more. Start with: medjax train quickstart
+
+Compiled programs are kept for the next command in $MEDJAX_HOME/compiled, or
+~/.cache/medjax/compiled; JAX_ENABLE_COMPILATION_CACHE=false keeps none.
 """
 
 # Where each command is: a module below this one and its function, loaded when it is called.
 COMMANDS = {
     "train": "train:run",
     "sweep": "sweep:run",
+    "plan": "plan:run",
     "evaluate": "evaluate:run",
     "restore": "restore:run",
     "reconstruct": "reconstruct:run",
@@ -60,6 +66,7 @@ def main() -> None:
 def run(args: Sequence[str]) -> int:
     """Runs one command and returns its exit code."""
     _quiet()
+    _keep_compiled()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("medjax").setLevel(logging.INFO)
     if not args or args[0] in ("-h", "--help"):
@@ -102,5 +109,11 @@ def _unknown(name: str) -> str:
 
 def _quiet() -> None:
     """Third parties' start-up chatter hides our one clear line."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # XLA says, as an error, that its own tuning of a kept CPU program is unknown to the CPU.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+def _keep_compiled() -> None:
+    """JAX reads this when it is first imported, and workers inherit it."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled_folder()))

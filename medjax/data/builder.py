@@ -18,6 +18,8 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float32
 from tensorflow_datasets.core.utils import tqdm_utils
 
+from medjax.home import home as default_home
+
 INFO_FILE = "medjax.json"
 
 
@@ -79,8 +81,7 @@ Finish = Callable[[Path, DatasetInfo], DatasetInfo]
 
 def datasets_folder(home: Path | None = None) -> Path:
     """Where datasets live: `home`, else `$MEDJAX_HOME`, else `~/.cache/medjax`; plus "datasets"."""
-    base = home or Path(os.environ.get("MEDJAX_HOME") or Path.home() / ".cache" / "medjax")
-    return Path(base).expanduser() / "datasets"
+    return (Path(home).expanduser() if home else default_home()) / "datasets"
 
 
 def features(dims: int) -> tfds.features.FeaturesDict:

@@ -11,13 +11,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from medjax.models.base import NetworkConfig, check_lowest
+from medjax.models.base import NetworkConfig, check_kinds, check_lowest
 from medjax.nn.blocks import (
     ConvUnit,
     Norm,
     Precision,
+    Remat,
     Upsample,
     he_normal,
+    kept_or_not,
     pad_to_multiple,
     spatial_dims,
     to_image,
@@ -47,9 +49,13 @@ class RDAEConfig(NetworkConfig):
     """Channels of the restored image."""
     dtype: Precision = "float32"
     """Type in which convolutions compute; parameters, statistics and output stay float32."""
+    remat: Remat = "none"
+    """What the backward pass computes again instead of keeping it: nothing, or each dense block's
+    inside. The same result with less memory and up to a third more work."""
 
     def __post_init__(self) -> None:
         check_lowest(self, width=1, growth=1, layers=1, blocks=1, depth=0, out_channels=1)
+        check_kinds(self, remat=Remat)
 
     def build(self) -> "RDAE":
         return RDAE(self)
@@ -105,11 +111,14 @@ class RDAE(nn.Module):
         # What the blocks of each scale gave, for the fusion there on the way up.
         given: list[list[Array]] = [[] for _ in widths]
 
+        def dense_block(_: nn.Module, level: int, h: Array) -> Array:
+            growth = config.growth * 2**level
+            block = ResidualDenseBlock(growth, config.layers, config.norm, dtype)
+            return block(h, train=train)
+
         def dense(h: Array, level: int) -> Array:
             for _ in range(config.blocks):
-                growth = config.growth * 2**level
-                block = ResidualDenseBlock(growth, config.layers, config.norm, dtype)
-                h = block(h, train=train)
+                h = kept_or_not(config.remat, dense_block)(self, level, h)
                 given[level].append(h)
             return h
 

@@ -19,6 +19,7 @@ from medjax.nn.norm import BatchNorm
 Norm = Literal["batch", "instance", "none"]
 Upsampling = Literal["transpose", "nearest"]
 Precision = Literal["float32", "bfloat16"]
+Remat = Literal["none", "blocks"]
 Initialiser = Callable[..., Array]
 
 Features = Float[Array, "batch *space channel"]
@@ -39,6 +40,16 @@ def spatial_dims(x: Features) -> int:
             f"expected [batch, *space, channel] with 2, 3 or 4 spatial dimensions, got {x.shape}"
         )
     return dims
+
+
+def kept_or_not(remat: Remat, block: Callable[..., Array]) -> Callable[..., Array]:
+    """`block(module, static, *arrays)`, whose inner results are not kept where `remat` is "blocks".
+
+    The backward pass then computes them again from the arrays (arXiv:1604.06174): the same
+    numbers and parameters, less memory, one more forward pass. For use inside `@nn.compact`,
+    where `block` makes its layers as it would without.
+    """
+    return nn.remat(block, static_argnums=(1,)) if remat == "blocks" else block
 
 
 def he_normal(gain: float = 1.0) -> Initialiser:

@@ -12,7 +12,7 @@ from typing import Any
 from medjax import build
 from medjax.data import catalog
 from medjax.errors import UserError
-from medjax.experiment import Experiment, find, from_dict, load, to_dict
+from medjax.experiment import Experiment, deciding, find, from_dict, load, to_dict
 from medjax.io.common import atomic
 from medjax.metrics.column import Column
 from medjax.sweep import space
@@ -92,7 +92,7 @@ def option(experiment: Experiment, field: str, value: str | float | int) -> list
 
 def identity(plan: Plan) -> dict[str, Any]:
     """What must stay the same for a sweep to go on; more trials may be asked for."""
-    chosen = to_dict(plan.base)
+    chosen = deciding(plan.base)
     return {
         "experiment": {k: v for k, v in chosen.items() if k not in ("kind", "summary", "keep")},
         "grid": {choice.field: list(choice.texts) for choice in plan.choices},

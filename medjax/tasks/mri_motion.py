@@ -155,6 +155,12 @@ class MRIMotion(Task):
             "level": level.astype(np.float32),
         }
 
+    def context_like(self, patch: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+        return {
+            "degraded": jax.ShapeDtypeStruct((*patch, 1), np.float32),
+            "level": jax.ShapeDtypeStruct((1,), np.float32),
+        }
+
     def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:
         flip_key, gain_key, noise_key = jax.random.split(key, 3)
         degraded = raw["degraded"]

@@ -18,8 +18,13 @@ State = Any
 Metrics = dict[str, Array]
 Init = Callable[[Key[Array, ""], Any], State]
 Step = Callable[[State, Any, Key[Array, ""]], tuple[State, Metrics]]
+Run = Callable[..., tuple[State, Metrics]]
+"""`(state, batch, steps done, asked to stop=False) -> (state, metrics)`."""
 ASKED = "asked to stop"
 """A metric beside the step's own where several processes run it: 1 once any was asked to stop."""
+# XLA's CPU compiler takes out the barriers around what `jax.checkpoint` computes again, and then
+# merges it with the first computation; without that pass recomputation saves memory there too.
+_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 
 
 @dataclass(frozen=True)
@@ -61,38 +66,47 @@ class Program:
         """A fresh state, made where its shards live."""
         return self._init(rng.stream(self.seed, "init", 0), batch)
 
-    def compile(self) -> tuple[Callable[[State, Mapping[str, Array], int, bool], Any], float]:
-        """The step as `(state, batch, steps done, asked to stop) -> (state, metrics)`, and seconds
-        to compile it.
+    def compiled(self) -> jax.stages.Compiled:
+        """The step compiled ahead of time, from shapes alone, so no later call can compile again.
 
-        Compiled ahead of time, so no later call can compile again; the state is donated. Where
-        several processes run it, whether any was asked to stop comes back as a metric: so they
-        agree without a message of its own, and read the answer when they read the metrics.
+        Takes state (donated), batch, root key and steps done. Where several processes run it, also
+        whether each was asked to stop, and whether any was comes back as a metric: so they agree
+        without a message of its own, and read the answer when they read the metrics.
         """
         everywhere = meshes.replicated(self.mesh)
-        key = jax.jit(lambda: rng.root(self.seed, "train"), out_shardings=everywhere)()
-
-        def inputs(done: int, asked: bool) -> tuple[Array, ...]:
-            count = share.place(np.int32(done), everywhere)
-            return (key, count, share.asked(self.mesh, asked)) if several() else (key, count)
 
         def train_step(state: State, batch: Any, root: Key[Array, ""], done: Array, *asked: Array):
             state, metrics = self._step(state, batch, jax.random.fold_in(root, done))
             return state, {**metrics, ASKED: asked[0].max()} if asked else metrics
 
+        key = jax.eval_shape(lambda: rng.root(self.seed, "train"))
+        key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=everywhere)
+        count = jax.ShapeDtypeStruct((), np.int32, sharding=everywhere)
+        asked = (share.asked_like(self.mesh),) if several() else ()
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.like)
-        begin = time.perf_counter()
-        run = (
+        return (
             jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, everywhere))
-            .lower(self.like, self.batch_like, *map(_abstract, inputs(0, False)))
-            .compile()
+            .lower(self.like, self.batch_like, key, count, *asked)
+            .compile(compiler_options=_OPTIONS.get(self.mesh.devices.flat[0].platform))
         )
-        seconds = time.perf_counter() - begin
 
-        def call(state: State, batch: Mapping[str, Array], done: int, asked: bool = False) -> Any:
-            return run(state, batch, *inputs(done, asked))
+    def bind(self, compiled: jax.stages.Compiled) -> Run:
+        """What `compiled` gave, with all its inputs but the run's own."""
+        everywhere = meshes.replicated(self.mesh)
+        key = jax.jit(lambda: rng.root(self.seed, "train"), out_shardings=everywhere)()
 
-        return call, seconds
+        def run(state: State, batch: Mapping[str, Array], done: int, asked: bool = False) -> Any:
+            count = share.place(np.int32(done), everywhere)
+            more = (share.asked(self.mesh, asked),) if several() else ()
+            return compiled(state, batch, key, count, *more)
+
+        return run
+
+    def compile(self) -> tuple[Run, float]:
+        """The step, bound, and seconds to compile it."""
+        begin = time.perf_counter()
+        compiled = self.compiled()
+        return self.bind(compiled), time.perf_counter() - begin
 
 
 def program(
@@ -106,7 +120,8 @@ def program(
 ) -> Program:
     """Binds `init` and `step` to a mesh, a seed and the shape of `batch`; computes nothing yet.
 
-    Of several processes each gives its rows of the batch.
+    Of `batch` shapes and types count: `jax.ShapeDtypeStruct` will do. Of several processes each
+    gives its rows.
 
     Raises:
         UserError: the batch does not divide among the devices.
@@ -154,13 +169,9 @@ def _check_step(step: Step, like: State, batch_like: Any, seed: int) -> None:
             raise ValueError(f"metrics[{name!r}] has shape {value.shape}; metrics are scalars")
 
 
-def _abstract(array: Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
-
-
 def _dtype(name: str, array: Any) -> np.dtype:
     """The type that the array will have on the device."""
-    dtype = np.asarray(array).dtype
+    dtype = np.dtype(array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype)
     if dtype.kind in "OSUMm":
         raise ValueError(f"batch[{name!r}] holds {dtype}, which no device can; leave it out")
     return jax.dtypes.canonicalize_dtype(dtype)

@@ -11,6 +11,8 @@ from jax.sharding import PartitionSpec as P
 from medjax.errors import UserError
 
 AXES = ("data", "space")
+SMALLEST = 2**16
+"""Numbers in the smallest array that `fully_sharded` splits: 256 KiB of float32."""
 
 
 def make(data: int | None = None, space: int = 1) -> Mesh:
@@ -55,11 +57,52 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def state_sharding(mesh: Mesh, state: Any) -> Any:
-    """A tree like `state` of shardings, every leaf replicated.
-
-    The loop takes any function of this signature, so a fully sharded state needs only another one.
-    """
+    """A tree like `state` of shardings, every leaf replicated."""
     return jax.tree.map(lambda _: replicated(mesh), state)
+
+
+def fully_sharded(mesh: Mesh, state: Any, smallest: int = SMALLEST) -> Any:
+    """As `state_sharding`, but each large leaf split over `data` along its largest axis.
+
+    That is the largest of the axes that divide; a leaf without one is replicated, as are those of
+    less than `smallest` numbers, whose gathering would cost more than their memory is worth.
+    XLA gathers a weight where a step uses it (ZeRO, arXiv:1910.02054).
+    """
+    devices = mesh.shape["data"]
+
+    def place(leaf: Any) -> NamedSharding:
+        shape = np.shape(leaf)
+        sizes = [size if size % devices == 0 else 0 for size in shape]
+        if np.prod(shape) < smallest or not any(sizes):
+            return replicated(mesh)
+        axis = int(np.argmax(sizes))
+        return NamedSharding(mesh, P(*[None] * axis, "data"))
+
+    return jax.tree.map(place, state)
+
+
+def split_space(mesh: Mesh, pair: Any) -> Any:
+    """Inside `jit`: images `[batch, *space, channel]` kept split over both axes of the mesh.
+
+    What surrounds an image, as margins do, may not divide among the devices; what a network is
+    given must. XLA's partitioner exchanges the rows at the seams.
+
+    Raises:
+        UserError: an image's first spatial axis does not divide among its devices.
+    """
+
+    def place(leaf: jax.Array) -> jax.Array:
+        if leaf.ndim < 4:
+            return leaf
+        if leaf.shape[1] % mesh.shape["space"]:
+            raise UserError(
+                f"images of {' x '.join(map(str, leaf.shape[1:-1]))} do not divide among the "
+                f"{mesh.shape['space']} devices of mesh axis 'space'; change the patch or "
+                "--devices.space"
+            )
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, P(*AXES)))
+
+    return jax.tree.map(place, pair)
 
 
 def batch_sharding(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, NamedSharding]:
@@ -68,10 +111,11 @@ def batch_sharding(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, NamedShard
     Args:
         mesh: from `make`.
         batch: arrays or shapes `[batch, *space, channel]`; those with less than three axes have
-            no spatial axis and are split over `data` only.
+            no spatial axis and are split over `data` only, as are those whose first spatial axis
+            does not divide (`split_space` then splits what is cut from them).
 
     Raises:
-        UserError: an axis does not divide among its devices.
+        UserError: the batch does not divide among its devices.
     """
     return {name: _sharding(mesh, name, np.shape(array)) for name, array in batch.items()}
 
@@ -89,12 +133,12 @@ def put(batch: Mapping[str, Any], shardings: Mapping[str, NamedSharding]) -> dic
 def _sharding(mesh: Mesh, name: str, shape: tuple[int, ...]) -> NamedSharding:
     if not shape:
         raise ValueError(f"batch[{name!r}] is a scalar; every entry needs a batch axis")
-    spatial = mesh.shape["space"] > 1 and len(shape) >= 3
-    for axis, size in zip(AXES[: 2 if spatial else 1], shape, strict=False):
-        if size % mesh.shape[axis]:
-            what = "batch size" if axis == "data" else "first spatial axis"
-            raise UserError(
-                f"batch[{name!r}]: {what} {size} does not divide among the {mesh.shape[axis]} "
-                f"devices of mesh axis {axis!r}; change it or give the mesh fewer devices"
-            )
+    if shape[0] % mesh.shape["data"]:
+        raise UserError(
+            f"batch[{name!r}]: batch size {shape[0]} does not divide among the "
+            f"{mesh.shape['data']} devices of mesh axis 'data'; change it or give the mesh fewer "
+            "devices"
+        )
+    space = mesh.shape["space"]
+    spatial = space > 1 and len(shape) >= 3 and shape[1] % space == 0
     return NamedSharding(mesh, P(*AXES) if spatial else P("data"))

@@ -44,7 +44,8 @@ def whole(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruc
     def one(array: Any) -> jax.ShapeDtypeStruct:
         shape = np.shape(array)
         shape = (shape[0] * mesh.size // here, *shape[1:]) if shape else ()
-        return jax.ShapeDtypeStruct(shape, np.asarray(array).dtype)
+        dtype = array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype
+        return jax.ShapeDtypeStruct(shape, dtype)
 
     return {name: one(array) for name, array in batch.items()}
 
@@ -79,8 +80,14 @@ def place(value: Any, sharding: jax.sharding.Sharding) -> Array:
 
 def asked(mesh: Mesh, here: bool) -> Int32[Array, "device"]:
     """One number a device: 1 where its process was asked to stop."""
+    like = asked_like(mesh)
+    return _assembled(like.shape, like.sharding, lambda _: np.full(1, here, np.int32))
+
+
+def asked_like(mesh: Mesh) -> jax.ShapeDtypeStruct:
+    """Shape, type and place of what `asked` gives."""
     sharding = NamedSharding(mesh, P(mesh.axis_names))
-    return _assembled((mesh.size,), sharding, lambda _: np.full(1, here, np.int32))
+    return jax.ShapeDtypeStruct((mesh.size,), np.int32, sharding=sharding)
 
 
 def gathered(state: Any) -> Any:

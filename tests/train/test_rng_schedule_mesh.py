@@ -92,8 +92,11 @@ def test_batches_are_split_over_data_and_space():
 def test_batches_that_do_not_divide_are_named():
     with pytest.raises(UserError, match=r"'image'.*batch size 6.*8 devices"):
         mesh.batch_sharding(mesh.make(), {"image": np.zeros((6, 4, 4, 1))})
-    with pytest.raises(UserError, match=r"first spatial axis 5.*'space'"):
-        mesh.batch_sharding(mesh.make(4, space=2), {"image": np.zeros((4, 5, 4, 1))})
+
+
+def test_what_does_not_divide_by_space_is_split_by_batch_only():
+    found = mesh.batch_sharding(mesh.make(4, space=2), {"image": np.zeros((4, 5, 4, 1))})
+    assert found["image"].shard_shape((4, 5, 4, 1)) == (1, 5, 4, 1)
 
 
 def test_put_copies_because_loaders_reuse_buffers():
