@@ -24,7 +24,9 @@ ASKED = "asked to stop"
 """A metric beside the step's own where several processes run it: 1 once any was asked to stop."""
 # XLA's CPU compiler takes out the barriers around what `jax.checkpoint` computes again, and then
 # merges it with the first computation; without that pass recomputation saves memory there too.
-_OPTIONS = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+_OPTIONS: dict[str, dict[str, str | bool]] = {
+    "cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}
+}
 
 
 @dataclass(frozen=True)
