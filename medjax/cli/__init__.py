@@ -16,6 +16,7 @@ Medical image restoration in JAX. Research use, not for diagnosis.
   medjax list                         the experiments, a line each
   medjax train EXPERIMENT             trains, evaluates and reports; goes on where it stopped
   medjax sweep EXPERIMENT --grid F=V  many settings, compared on the validation scans
+  medjax profile EXPERIMENT           which operations a training step spends its time on
   medjax evaluate RUN                 the table of a trained run again
   medjax restore RUN INPUT OUTPUT     restores a DICOM file or folder, NIfTI, picture or npz
   medjax reconstruct FOLDER OUTPUT    raw CT projections to a volume, restored by a run if given
@@ -31,6 +32,7 @@ medjax COMMAND --help tells more. Start with: medjax train quickstart
 COMMANDS = {
     "train": "train:run",
     "sweep": "sweep:run",
+    "profile": "profile:run",
     "evaluate": "evaluate:run",
     "restore": "restore:run",
     "reconstruct": "reconstruct:run",

@@ -52,31 +52,42 @@ class Program:
         """A fresh state, made where its shards live."""
         return self._init(rng.stream(self.seed, "init", 0), batch)
 
-    def compile(self) -> tuple[Callable[[State, Mapping[str, Array], int], Any], float]:
-        """The step as `(state, batch, steps done) -> (state, metrics)`, and seconds to compile it.
-
-        Compiled ahead of time, so no later call can compile again; the state is donated.
-        """
+    def executable(self) -> jax.stages.Compiled:
+        """The step compiled ahead of time, as `(state, batch, key, steps done)`; state donated."""
         everywhere = meshes.replicated(self.mesh)
-        key = jax.device_put(rng.root(self.seed, "train"), everywhere)
 
         def train_step(state: State, batch: Any, root: Key[Array, ""], done: Array) -> Any:
             return self._step(state, batch, jax.random.fold_in(root, done))
 
+        key = _abstract(jax.eval_shape(lambda: rng.root(self.seed, "train")), everywhere)
         count = jax.ShapeDtypeStruct((), np.int32, sharding=everywhere)
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.like)
-        begin = time.perf_counter()
-        run = (
+        return (
             jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, everywhere))
-            .lower(self.like, self.batch_like, _abstract(key, everywhere), count)
+            .lower(self.like, self.batch_like, key, count)
             .compile()
         )
-        seconds = time.perf_counter() - begin
+
+    def bind(
+        self, executable: jax.stages.Compiled
+    ) -> Callable[[State, Mapping[str, Array], int], Any]:
+        """What `executable` gave, as `(state, batch, steps done) -> (state, metrics)`."""
+        everywhere = meshes.replicated(self.mesh)
+        key = jax.device_put(rng.root(self.seed, "train"), everywhere)
 
         def call(state: State, batch: Mapping[str, Array], done: int) -> Any:
-            return run(state, batch, key, jax.device_put(np.int32(done), everywhere))
+            return executable(state, batch, key, jax.device_put(np.int32(done), everywhere))
 
-        return call, seconds
+        return call
+
+    def compile(self) -> tuple[Callable[[State, Mapping[str, Array], int], Any], float]:
+        """`bind` of a fresh `executable`, and seconds to compile it.
+
+        Compiled ahead of time, so no later call can compile again.
+        """
+        begin = time.perf_counter()
+        executable = self.executable()
+        return self.bind(executable), time.perf_counter() - begin
 
 
 def program(
