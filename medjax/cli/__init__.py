@@ -18,6 +18,7 @@ Medical image restoration in JAX. Research use, not for diagnosis.
   medjax train EXPERIMENT             trains, evaluates and reports; goes on where it stopped
   medjax sweep EXPERIMENT --grid F=V  many settings, compared on the validation scans
   medjax plan EXPERIMENT              settings whose training step fits a device's memory
+  medjax profile EXPERIMENT           which operations a training step spends its time on
   medjax evaluate RUN                 the table of a trained run again
   medjax restore RUN INPUT OUTPUT     restores a DICOM file or folder, NIfTI, picture or npz
   medjax reconstruct FOLDER OUTPUT    raw CT projections to a volume, restored by a run if given
@@ -37,6 +38,7 @@ COMMANDS = {
     "train": "train:run",
     "sweep": "sweep:run",
     "plan": "plan:run",
+    "profile": "profile:run",
     "evaluate": "evaluate:run",
     "restore": "restore:run",
     "reconstruct": "reconstruct:run",

@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Float32
 from tensorflow_datasets.core.utils import tqdm_utils
 
+from medjax.errors import UserError
 from medjax.home import home as default_home
 
 INFO_FILE = "medjax.json"
@@ -219,10 +220,16 @@ def versions(name: str, home: Path | None = None) -> tuple[Path, ...]:
 
 
 class RecordSource(Sequence[Record]):
-    """Random access to the records of one split; TFDS's own source with its text decoded."""
+    """Random access to the records of one split; TFDS's own source with its text decoded.
 
-    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+    Args:
+      records: TFDS's source.
+      where: the files that hold them, for messages.
+    """
+
+    def __init__(self, records: Sequence[Mapping[str, Any]], where: str) -> None:
         self._records = records
+        self._where = where
 
     def __len__(self) -> int:
         return len(self._records)
@@ -230,7 +237,16 @@ class RecordSource(Sequence[Record]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        record = self._records[range(len(self))[index]]
+        number = range(len(self))[index]
+        try:
+            record = self._records[number]
+        # What ArrayRecord and TFDS raise of files that are gone, altered, or cut short (TypeError).
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"{self._where}: record {number} cannot be read ({why}); put the file back, or "
+                "remove its folder and prepare the dataset again"
+            ) from error
         return {k: v.decode() if isinstance(v, bytes) else v for k, v in record.items()}
 
 
@@ -240,4 +256,4 @@ def open_splits(folder: Path) -> dict[str, RecordSource]:
     names = [str(name) for name in builder.info.splits]
     # TFDS wraps the method without its signature.
     open_one = cast(Callable[..., Sequence[Mapping[str, Any]]], builder.as_data_source)
-    return {name: RecordSource(open_one(name)) for name in names}
+    return {name: RecordSource(open_one(name), f"{folder}/*-{name}.*") for name in names}

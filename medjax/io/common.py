@@ -1,6 +1,7 @@
 """What all readers and writers share: names, quiet libraries, padding of CT, atomic files."""
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -104,6 +105,11 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        # A full disk fails where no name is known, and the user asks which disk.
+        if error.errno == errno.ENOSPC and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

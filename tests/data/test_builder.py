@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from medjax.data.builder import DatasetInfo, datasets_folder, open_splits, versions, write_dataset
+from medjax.errors import UserError
 
 INFO = DatasetInfo("toy", "1.0.0", "CC0", "made up", "OT", "")
 
@@ -57,6 +58,25 @@ def test_failure_leaves_nothing_behind(tmp_path):
         write_dataset(INFO, {"train": [broken]}, tmp_path)
     assert versions("toy", tmp_path) == ()
     assert not [f for f in tmp_path.rglob("*") if f.is_file()]
+
+
+@pytest.mark.parametrize("fault", ["gone", "cut short", "altered"])
+def test_a_data_file_at_fault_is_named(tmp_path, fault):
+    write_dataset(INFO, {"train": [lambda: [record(0), record(1)]]}, tmp_path)
+    (folder,) = versions("toy", tmp_path)
+    (file,) = folder.glob("*.array_record*")
+    source = open_splits(folder)["train"]
+    content = bytearray(file.read_bytes())
+    if fault == "gone":
+        file.unlink()
+    elif fault == "cut short":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        at = content.index(b"case-1")
+        content[at : at + 4] = b"CASE"
+        file.write_bytes(content)
+    with pytest.raises(UserError, match=r"toy/1.0.0/\*-train\.\*: record 1 cannot be read"):
+        source[1]
 
 
 def test_one_record_of_a_shard_in_memory(tmp_path):
