@@ -1,5 +1,7 @@
 """medjax's attention network in PyTorch, layer for layer."""
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -67,7 +69,7 @@ class AttentionNet(Named):
 
         self.shallow = self.child("ConvUnit", ConvUnit(dims, channels, widths[0]))
         self.refine, self.down = [], []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in itertools.pairwise(widths):
             self.refine.append(refine(a))
             self.down.append(self.child("ConvUnit", ConvUnit(dims, a, b, stride=2)))
         self.deep = refine(widths[-1])

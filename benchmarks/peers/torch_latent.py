@@ -141,7 +141,9 @@ class CVAE(Named):
         latent = latent.to(deep.dtype).expand(-1, -1, *deep.shape[2:])
         out = self.decoder(self.join(torch.cat([deep, latent], 1)), levels[:-1])
         out = _cropped(out, degraded.shape[2:])
-        return degraded[:, : self.config.out_channels].float() + out if self.config.residual else out
+        return (
+            degraded[:, : self.config.out_channels].float() + out if self.config.residual else out
+        )
 
 
 class VAE(nn.Module):

@@ -61,7 +61,10 @@ class ConvTranspose4d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         times, frames = x.shape[2], together(x)
         taps = [
-            apart(functional.conv_transpose3d(frames, w, self.bias if t in (1, 2) else None, 2, 1), len(x))
+            apart(
+                functional.conv_transpose3d(frames, w, self.bias if t in (1, 2) else None, 2, 1),
+                len(x),
+            )
             for t, w in enumerate(self.weight.unbind(2))
         ]
         # Time 2m takes tap 1 of frame m and tap 3 of the one before; 2m + 1 taps 2 and 0.

@@ -1,5 +1,7 @@
 """medjax's networks in PyTorch, layer for layer, with their settings as medjax has them."""
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -55,13 +57,18 @@ class UNet(Named):
             return Chain(units)
 
         ends = [channels, *widths]
-        self.down = [level(a, b, 2 if i else 1) for i, (a, b) in enumerate(zip(ends, widths))]
+        self.down = [
+            level(a, b, 2 if i else 1) for i, (a, b) in enumerate(itertools.pairwise(ends))
+        ]
         self.up, self.join = [], []
         for given, width in zip(widths[:0:-1], widths[-2::-1], strict=True):
             up = Upsample(dims, given, width, config.norm, config.upsample)
             self.up.append(self.child("Upsample", up))
             self.join.append(level(2 * width, width))
-        blocks = [ResidualBlock(dims, widths[0], config.norm) for _ in range(config.full_resolution_blocks)]
+        blocks = [
+            ResidualBlock(dims, widths[0], config.norm)
+            for _ in range(config.full_resolution_blocks)
+        ]
         self.last = Chain([self.child("ResidualBlock", block) for block in blocks])
         self.out = self.child("Conv", conv(dims, widths[0], config.out_channels, 3))
 
@@ -193,9 +200,7 @@ class PlainCNN(Named):
         super().__init__()
         self.config, out = config, config.out_channels
         ends = [channels if config.conditions else out, *[config.width] * (config.layers - 1), out]
-        self.layers = [
-            self.child("Conv", conv(dims, a, b, 3)) for a, b in zip(ends, ends[1:], strict=False)
-        ]
+        self.layers = [self.child("Conv", conv(dims, a, b, 3)) for a, b in itertools.pairwise(ends)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = x if self.config.conditions else x[:, : self.config.out_channels]

@@ -23,9 +23,9 @@ from jax.interpreters import partial_eval
 
 # Work that is no matrix product: by other libraries' kernels, or by other algorithms.
 _NAMED = frozenset(
-    "fft cholesky triangular_solve eigh eig qr householder_product lu svd schur tridiagonal_solve "
-    "ffi_call custom_call pallas_call pure_callback io_callback ragged_dot ragged_dot_general "
-    "scaled_dot".split()
+    ("fft", "cholesky", "triangular_solve", "tridiagonal_solve", "eigh", "eig", "qr", "lu", "svd")
+    + ("schur", "householder_product", "ragged_dot", "ragged_dot_general", "scaled_dot")
+    + ("ffi_call", "custom_call", "pallas_call", "pure_callback", "io_callback")
 )
 
 

@@ -86,7 +86,9 @@ class Work:
         """Random images; sinograms' noise levels are positive."""
         leaves, tree = jax.tree.flatten(Pair(self.degraded, self.clean))
         keys = jax.random.split(jax.random.key(seed), len(leaves))
-        made = [jax.random.uniform(k, x.shape, minval=0.1) for k, x in zip(keys, leaves)]
+        made = [
+            jax.random.uniform(k, x.shape, minval=0.1) for k, x in zip(keys, leaves, strict=True)
+        ]
         return jax.tree.unflatten(tree, made)
 
 
@@ -122,7 +124,11 @@ ROWS = (
     Row("autoencoder", "ldct_autoencoder"),
     Row("red-cnn", "ldct_redcnn"),
     Row("cnn10", "ldct_cnn10"),
-    Row("plain-cnn", "ldct_wgan_vgg", lambda s: {"network": PlainCNNConfig(), "method": Regression()}),
+    Row(
+        "plain-cnn",
+        "ldct_wgan_vgg",
+        lambda s: {"network": PlainCNNConfig(), "method": Regression()},
+    ),
     Row("plain-cnn-wgan", "ldct_wgan_vgg", _wgan),
     Row("cvae", "fundus_vae"),
     Row("vae", "fundus_vae", _vae, judged=False),
@@ -164,7 +170,7 @@ def work(
             f"--shape: {'x'.join(map(str, patch))} has {len(patch)} axes, {row.name} has "
             f"{task.dims}; choose rows with --models"
         )
-    network, loss = computing_in(experiment.network, dtype), L1()
+    network = computing_in(experiment.network, dtype)
     if shape is not None and isinstance(network, VAEConfig):
         network = dataclasses.replace(network, size=shape)
     method = experiment.method
@@ -172,9 +178,10 @@ def work(
         judge = dataclasses.replace(method.discriminator, dtype=dtype)
         method = dataclasses.replace(method, discriminator=judge)
     if isinstance(method, WGAN):
-        method = dataclasses.replace(
-            method, critic=dataclasses.replace(method.critic, dtype=dtype)
-        )
+        method = dataclasses.replace(method, critic=dataclasses.replace(method.critic, dtype=dtype))
+    if isinstance(method, VAE):
+        # The KL's weight from the first step on, as it is for most of a training.
+        method = dataclasses.replace(method, warmup=0, free_bits=0.0)
     loss: LossConfig = L2() if isinstance(method, VAE) else L1()
     changed = dataclasses.replace(
         experiment,
