@@ -53,18 +53,22 @@ class Learner:
 
     def move(self, gradient: Sequence[torch.Tensor]) -> torch.Tensor:
         """One step of the optimiser; returns the gradient's norm."""
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))
+        norm = torch.nn.utils.get_total_norm(gradient)
         for parameter, slope in zip(self.parameters, gradient, strict=True):
             parameter.grad = slope
         self._optimizer.step()
         if self.decay is not None:
             with torch.no_grad():
-                torch._foreach_lerp_(self._kept, self._now, 1 - self.decay)
+                _lerp(self._kept, self._now, 1 - self.decay)
         return norm
 
     def slopes(self, value: torch.Tensor, **more) -> tuple[torch.Tensor, ...]:
         """The gradient of `value` by the parameters."""
         return torch.autograd.grad(value, self.parameters, **more)
+
+
+# Public nowhere, and what PyTorch's own averaged models call.
+_lerp = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _state(net: nn.Module) -> list[torch.Tensor]:

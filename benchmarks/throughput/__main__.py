@@ -97,7 +97,7 @@ def machine(peaks: dict[str, Peak]) -> dict[str, Any]:
             },
         },
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        "matmul_precision": jax.config.jax_default_matmul_precision,
+        "matmul_precision": jax.config.jax_default_matmul_precision,  # pyright: ignore
         "peaks": {d: {"flops_per_second": p.flops, "source": p.source} for d, p in peaks.items()},
     }
     if HAS_TORCH:

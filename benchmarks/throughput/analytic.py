@@ -49,10 +49,11 @@ def step(network: nn.Module, method: MethodConfig, degraded: Any, clean: Any) ->
     """What a method's step needs on a batch of these shapes (`jax.ShapeDtypeStruct`s)."""
     restoring = layers(network, degraded)
     inference = 2 * sum(layer.adds for layer in restoring)
-    training, padded = (
-        2 * _training(network, method, degraded, clean, restoring, which) for which in (1, 2)
+    training, with_padding = (
+        2 * _training(network, method, degraded, clean, restoring, padded)
+        for padded in (False, True)
     )
-    return Step(training, inference, padded)
+    return Step(training, inference, with_padding)
 
 
 def _training(
@@ -61,44 +62,44 @@ def _training(
     degraded: Any,
     clean: Any,
     restoring: Sequence[Layer],
-    which: int,
+    padded: bool,
 ) -> int:
     if isinstance(method, VAE):
         learning = layers(network, degraded, clean, method="reconstruct")
         # Encoders of the condition and of the clean image, each with a first layer of its own.
-        return supervised(learning, which, ("condition", "recognition", "encoder"))
+        return supervised(learning, padded, ("condition", "recognition", "encoder"))
     if isinstance(method, CGAN):
         judge = layers(PatchGAN(method.discriminator), degraded, clean)
-        return supervised(restoring, which) + judged(judge, which)
+        return supervised(restoring, padded) + judged(judge, padded)
     if isinstance(method, WGAN):
         critic = layers(Critic(method.critic), clean)
-        return supervised(restoring, which) + criticised(critic, which, method.critic_updates)
-    return supervised(restoring, which)
+        return supervised(restoring, padded) + criticised(critic, padded, method.critic_updates)
+    return supervised(restoring, padded)
 
 
-def supervised(found: Sequence[Layer], which: int = 1, parts: Sequence[str] = ("",)) -> int:
+def supervised(found: Sequence[Layer], padded: bool = False, parts: Sequence[str] = ("",)) -> int:
     """Multiply-adds of forward, weight and input gradients, without the first of each part's.
 
     Args:
       found: layers in the order of their calls.
-      which: field of `Layer` that counts.
+      padded: whether zeros of the padding count.
       parts: beginnings of paths; the first layer of each sees data alone.
     """
     first = [next((x for x in found if x.path.startswith(part)), None) for part in parts]
-    return 3 * _sum(found, which) - sum(layer[which] for layer in first if layer)
+    return 3 * _sum(found, padded) - sum(_cost(layer, padded) for layer in first if layer)
 
 
-def judged(found: Sequence[Layer], which: int = 1) -> int:
+def judged(found: Sequence[Layer], padded: bool = False) -> int:
     """Multiply-adds of a conditional GAN's discriminator in one step.
 
     On real images forward, weight and input gradients but the first layer's: 3 A - F. On fakes the
     same for its own loss, and input gradients down to the image for the generator's: 4 A - F; one
     forward pass serves both. The first layer's input gradient is by image and condition together.
     """
-    return 7 * _sum(found, which) - 2 * found[0][which]
+    return 7 * _sum(found, padded) - 2 * _cost(found[0], padded)
 
 
-def criticised(found: Sequence[Layer], which: int, updates: int) -> int:
+def criticised(found: Sequence[Layer], padded: bool, updates: int) -> int:
     """Multiply-adds of a Wasserstein critic in one step.
 
     An update scores real images and fakes, 3 A - F each. The gradient penalty needs the slope by
@@ -107,7 +108,8 @@ def criticised(found: Sequence[Layer], which: int, updates: int) -> int:
     weights. Leaky ReLUs have no second derivative, so nothing goes down the first chain again.
     That is 4 A - 2 L. At the end the fakes are scored for the generator: A forward, A back.
     """
-    every, first, last = _sum(found, which), found[0][which], found[-1][which]
+    every = _sum(found, padded)
+    first, last = (_cost(found[i], padded) for i in (0, -1))
     return updates * (10 * every - 2 * first - 2 * last) + 2 * every
 
 
@@ -133,14 +135,19 @@ def layers(network: nn.Module, *inputs: Any, method: str | None = None) -> list[
     return found
 
 
-def _sum(found: Sequence[Layer], which: int) -> int:
-    return sum(layer[which] for layer in found)
+def _sum(found: Sequence[Layer], padded: bool) -> int:
+    return sum(_cost(layer, padded) for layer in found)
+
+
+def _cost(layer: Layer, padded: bool) -> int:
+    return layer.padded if padded else layer.adds
 
 
 def _adds(module: nn.Module, given: tuple[int, ...], made: tuple[int, ...]) -> tuple[int, int]:
     """Multiply-adds of a layer from and to these shapes, without and with the padding."""
     if isinstance(module, nn.Dense):
-        return (math.prod(made) * given[-1],) * 2
+        adds = math.prod(made) * given[-1]
+        return adds, adds
     assert isinstance(module, Conv | ConvTranspose)
     n = len(given) - 2
     window = per_dimension(module.kernel_size, n)

@@ -186,7 +186,7 @@ class _Peer:
             judge = Critic(method.critic, space, self._clean.shape[1])
             judge = self._placed(load(judge, ours.start.critic.variables, mirrored=False))
             critic = learner(judge, rate=method.critic_rate, betas=(0.5, 0.9))
-            # A compiled network has no second derivative, which the penalty needs.
+            # Not compiled: a compiled network has no second derivative, which the penalty needs.
             shares = [torch.tensor(x, device=self._device) for x in _shares(ours, method)]
             self.step = partial(torch_methods.wgan, self._learner, critic, method, *data, shares)
         elif isinstance(method, VAE):
@@ -194,9 +194,8 @@ class _Peer:
             noise = self._image(noise) if noise.ndim > 2 else torch.tensor(noise).to(self._device)
             self.step = partial(torch_methods.vae, self._learner, method, *data, noise)
             if compiled:
-                self._learner.net.reconstruct = torch.compile(  # pyright: ignore
-                    self._learner.net.reconstruct, dynamic=False
-                )
+                whole: Any = self._learner.net
+                whole.reconstruct = torch.compile(whole.reconstruct, dynamic=False)
         else:
             self.step = partial(torch_methods.regression, self._learner, *data)
         if compiled:
@@ -250,7 +249,7 @@ def _noise(work: Work, ours: Ours) -> np.ndarray:
     """What medjax's step draws its latent with."""
     net = work.experiment.network.build()
     rngs = {"latent": jax.random.fold_in(ours.key, 1)}
-    key = net.apply({}, rngs=rngs, method=lambda module: module.make_rng("latent"))
+    key: Any = net.apply({}, rngs=rngs, method=lambda module: module.make_rng("latent"))
     shapes = jax.eval_shape(
         lambda v, *x: net.apply(v, *x, rngs=rngs, method="reconstruct"),
         ours.variables,

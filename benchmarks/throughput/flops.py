@@ -23,9 +23,11 @@ from jax.interpreters import partial_eval
 
 # Work that is no matrix product: by other libraries' kernels, or by other algorithms.
 _NAMED = frozenset(
-    ("fft", "cholesky", "triangular_solve", "tridiagonal_solve", "eigh", "eig", "qr", "lu", "svd")
-    + ("schur", "householder_product", "ragged_dot", "ragged_dot_general", "scaled_dot")
-    + ("ffi_call", "custom_call", "pallas_call", "pure_callback", "io_callback")
+    (
+        *("fft", "cholesky", "triangular_solve", "tridiagonal_solve", "eigh", "eig", "qr", "lu"),
+        *("svd", "schur", "householder_product", "ragged_dot", "ragged_dot_general", "scaled_dot"),
+        *("ffi_call", "custom_call", "pallas_call", "pure_callback", "io_callback"),
+    )
 )
 
 
@@ -123,18 +125,22 @@ def _title(eqn: JaxprEqn) -> str:
     return f"{eqn.primitive.name} {target}" if target else eqn.primitive.name
 
 
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
+
+
 def dot_flops(eqn: JaxprEqn) -> int:
     """Of a matrix product: two for each number of the output and summed index."""
     (contracted, _), _ = eqn.params["dimension_numbers"]
-    left = eqn.invars[0].aval.shape
-    return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+    left = _shape(eqn.invars[0])
+    return 2 * math.prod(_shape(eqn.outvars[0])) * math.prod(left[axis] for axis in contracted)
 
 
 def convolution_flops(eqn: JaxprEqn) -> int:
     """Of a convolution, grouped, strided or dilated: two for each tap that meets a sample."""
     params, numbers = eqn.params, eqn.params["dimension_numbers"]
-    left, right = (v.aval.shape for v in eqn.invars[:2])
-    out = eqn.outvars[0].aval.shape
+    left, right = (_shape(v) for v in eqn.invars[:2])
+    out = _shape(eqn.outvars[0])
     pairs = 1
     for axis in range(len(numbers.lhs_spec) - 2):
         pairs *= meetings(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from benchmarks.restoration.suites import Entry
 from benchmarks.restoration.training import input_shape
+from medjax.build import method_of
 from medjax.errors import UserError
 from medjax.experiment import Data, Experiment, find, load
 from medjax.losses.config import L1, L2, LossConfig
@@ -160,7 +161,7 @@ def work(
       batch: patches a step; likewise.
 
     Raises:
-      UserError: the shape does not fit the row.
+      UserError: the shape does not fit the row, or is too small for its network or method.
     """
     experiment = planned(row, setting)
     data, task = experiment.data, experiment.task
@@ -190,11 +191,19 @@ def work(
         loss=loss,
         data=Data(data.name, patch, data.batch if batch is None else batch, data.threads),
     )
-    return _shaped(row, changed, dtype)
+    found = _shaped(row, changed, dtype)
+    try:
+        jax.eval_shape(
+            method_of(changed).init, jax.random.key(0), Pair(found.degraded, found.clean)
+        )
+    except ValueError as error:
+        said = str(error).splitlines()[0]
+        raise UserError(f"{row.name} at {'x'.join(map(str, patch))}: {said}") from error
+    return found
 
 
 def _shaped(row: Row, experiment: Experiment, dtype: Precision) -> Work:
-    """Raises UserError where network or method cannot take the patch."""
+    """The experiment's batches by their shapes."""
     patch = each_axis(experiment.data.patch, experiment.task.dims)
     images = experiment.data.batch
     lead = patch[: len(patch) - experiment.task.network_dims]
