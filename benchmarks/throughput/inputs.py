@@ -28,9 +28,9 @@ def delivery(work: Work, threads: int | None = None) -> dict[str, Any]:
     experiment = work.experiment
     try:
         records = catalog.load(experiment.data.name).split("train")
+        pulled = batches_of(experiment, records, threads)
     except UserError as error:
         return {"missing": str(error)}
-    pulled = batches_of(experiment, records, threads)
     for _ in range(WARM_UP):
         next(pulled)
     times = []

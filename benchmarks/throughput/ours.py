@@ -76,27 +76,37 @@ class Ours:
 
 
 def drawn(shapes: Any, seed: int) -> Any:
-    """A training state of these shapes with random weights, made on the host.
-
-    Every weight is drawn, those that start at zero too: an untrained residual network would return
-    its input, and a comparison of two such would show nothing. Optimisers start at zero.
-    """
+    """A training state of these shapes with random weights, its optimisers at zero."""
 
     def draw(path: Any, like: jax.ShapeDtypeStruct) -> np.ndarray:
         name = jax.tree_util.keystr(path)
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        if "variables" not in name and ".ema" not in name:
-            return np.zeros(like.shape, like.dtype)
-        numbers = rng.normal(size=like.shape).astype(like.dtype)
-        if name.endswith("['kernel']"):
-            return numbers * np.float32(math.sqrt(2 / max(1, math.prod(like.shape[:-1]))))
-        if name.endswith(("['scale']", "['var']")):
-            return np.exp(0.1 * numbers).astype(like.dtype)
-        return (0.1 * numbers).astype(like.dtype)
+        if "variables" in name:
+            return weights(name, like, seed)
+        return np.zeros(like.shape, like.dtype)
 
     state = jax.tree_util.tree_map_with_path(draw, shapes)
     learner = state.generator if hasattr(state, "generator") else state.network
     return state.replace(ema=jax.tree.map(np.copy, learner.variables))
+
+
+def weights(name: str, like: jax.ShapeDtypeStruct, seed: int) -> np.ndarray:
+    """Random values of one leaf of a network's variables, made on the host.
+
+    Every weight is drawn, those that start at zero too: an untrained residual network would return
+    its input, and a comparison of two such would show nothing.
+
+    Args:
+      name: path of the leaf, which ends in its Flax name.
+      like: its shape and type.
+      seed: the same with the same name gives the same values.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    numbers = rng.normal(size=like.shape).astype(like.dtype)
+    if name.endswith("['kernel']"):
+        return numbers * np.float32(math.sqrt(2 / max(1, math.prod(like.shape[:-1]))))
+    if name.endswith(("['scale']", "['var']")):
+        return np.exp(0.1 * numbers).astype(like.dtype)
+    return (0.1 * numbers).astype(like.dtype)
 
 
 def _memory(compiled: Any) -> dict[str, int] | None:

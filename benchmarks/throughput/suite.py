@@ -191,15 +191,21 @@ def work(
         loss=loss,
         data=Data(data.name, patch, data.batch if batch is None else batch, data.threads),
     )
-    found = _shaped(row, changed, dtype)
     try:
-        jax.eval_shape(
-            method_of(changed).init, jax.random.key(0), Pair(found.degraded, found.clean)
-        )
-    except ValueError as error:
+        found = _shaped(row, changed, dtype)
+        if shape is not None:
+            _check(found)
+    except (UserError, ValueError) as error:
+        # JAX adds lines of its own to what is raised while it traces.
         said = str(error).splitlines()[0]
         raise UserError(f"{row.name} at {'x'.join(map(str, patch))}: {said}") from error
     return found
+
+
+def _check(given: Work) -> None:
+    """Raises ValueError where network or method cannot take the patch; nothing is computed."""
+    key, batch = jax.eval_shape(lambda: jax.random.key(0)), Pair(given.degraded, given.clean)
+    jax.eval_shape(method_of(given.experiment).init, key, batch)
 
 
 def _shaped(row: Row, experiment: Experiment, dtype: Precision) -> Work:

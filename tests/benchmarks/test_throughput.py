@@ -19,7 +19,7 @@ def test_the_command_measures_a_row_and_writes_it(tmp_path, monkeypatch, capsys)
     out = tmp_path / "rows.json"
     monkeypatch.setenv("MEDJAX_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(command, "peak", lambda device, dtype: Peak(1e12, "said so"))
-    words = f"x --models cnn10 --shape 12,10 --batch 2 --rounds 2 --torch none --out {out}"
+    words = f"x --models cnn10 --shape 12,12 --batch 2 --rounds 2 --torch none --out {out}"
     monkeypatch.setattr(sys, "argv", words.split())
     assert command.main() == 0
     printed = capsys.readouterr()
@@ -27,11 +27,11 @@ def test_the_command_measures_a_row_and_writes_it(tmp_path, monkeypatch, capsys)
     found = json.loads(out.read_text())
     assert found["machine"]["peaks"]["float32"] == {"flops_per_second": 1e12, "source": "said so"}
     (row,) = found["rows"]
-    assert row["degraded_shape"] == [2, 12, 10, 2] and row["images_per_batch"] == 2
+    assert row["degraded_shape"] == [2, 12, 12, 2] and row["images_per_batch"] == 2
     training = row["training"]
     assert len(training["seconds"]) == 2 and training["median_seconds"] > 0
     assert training["images_per_second"] == pytest.approx(2 / training["median_seconds"])
-    assert training["voxels_per_second"] == pytest.approx(240 / training["median_seconds"])
+    assert training["voxels_per_second"] == pytest.approx(288 / training["median_seconds"])
     per_second = row["operations"]["model_training"] / training["median_seconds"]
     assert training["mfu"] == pytest.approx(per_second / 1e12)
     assert row["operations"]["agree"] and row["memory_bytes"]["temporary"] > 0
@@ -60,7 +60,9 @@ def test_a_shape_must_fit_the_row():
         work(BY_NAME["unet-3d"], "cpu", shape=(16, 16))
     with pytest.raises(UserError, match="unet-2d-cgan at 4x4"):
         work(BY_NAME["unet-2d-cgan"], "cpu", shape=(4, 4))
-    with pytest.raises(UserError, match="ddanet"):
+    with pytest.raises(
+        UserError, match=r"ddanet at 32x32: the virtual scanner takes images of 64 x 64"
+    ):
         work(BY_NAME["ddanet"], "cpu", shape=(32, 32))
 
 

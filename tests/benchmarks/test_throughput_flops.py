@@ -125,7 +125,7 @@ def tiny(experiment: str, network, shape: tuple[int, ...], method=None):
     [
         lambda: tiny("ldct_redcnn", REDCNNConfig(width=2), (22, 24)),
         lambda: tiny("ldct_autoencoder", AutoencoderConfig(width=2, depth=1), (8, 6)),
-        lambda: tiny("fmri_cgan4d", UNetConfig(width=2, depth=1), (4, 4, 6, 4)),
+        lambda: tiny("fmri_cgan4d", UNetConfig(width=2, depth=1), (6, 6, 6, 6)),
         lambda: tiny(
             "ldct_cgan",
             UNetConfig(width=2, depth=1),
