@@ -59,7 +59,7 @@ class ConvTranspose4d(nn.Module):
         self.bias = nn.Parameter(torch.empty(features)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        times, frames = x.shape[2], together(x)
+        frames = together(x)
         taps = [
             apart(
                 functional.conv_transpose3d(frames, w, self.bias if t in (1, 2) else None, 2, 1),
@@ -70,7 +70,7 @@ class ConvTranspose4d(nn.Module):
         # Time 2m takes tap 1 of frame m and tap 3 of the one before; 2m + 1 taps 2 and 0.
         even = taps[1] + functional.pad(taps[3][:, :, :-1], (0,) * 6 + (1, 0))
         odd = taps[2] + functional.pad(taps[0][:, :, 1:], (0,) * 6 + (0, 1))
-        return torch.stack([even, odd], 3).flatten(2, 3).narrow(2, 0, 2 * times)
+        return torch.stack([even, odd], 3).flatten(2, 3)
 
 
 class BatchNorm4d(nn.BatchNorm3d):

@@ -52,7 +52,7 @@ def tiny(experiment: str, network, shape: tuple[int, ...], method=None) -> Work:
         ("fmri_cgan4d", UNetConfig(width=2, depth=1, convs_per_level=1), (6, 6, 8, 6)),
         ("ldct_rdae", RDAEConfig(width=3, growth=2, layers=2, blocks=2, depth=1), (8, 6)),
         ("ldct_autoencoder", AutoencoderConfig(width=3, depth=1), (8, 6)),
-        ("ldct_ddanet_image", AttentionNetConfig(width=4, depth=1), (8, 6)),
+        ("ldct_cgan", AttentionNetConfig(width=4, depth=1), (8, 6)),
         ("ldct_redcnn", REDCNNConfig(width=3), (23, 21)),
     ],
     ids=["U-Net 2-D", "U-Net 3-D", "U-Net 4-D", "RDAE", "autoencoder", "attention", "RED-CNN"],
