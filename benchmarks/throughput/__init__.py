@@ -1,0 +1,1 @@
+"""How fast every model and method trains and restores, beside PyTorch and the device's peak."""

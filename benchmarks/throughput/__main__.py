@@ -1,0 +1,120 @@
+"""How fast every model and method is: steps, restorations, MFU, memory, beside PyTorch.
+
+    python -m benchmarks.throughput [--models unet-2d,rdae] [--dtype float32,bfloat16] [--out FILE]
+
+A row is a network under a method on random images of the shape of its experiment's batches. Timed
+are a training step (gradients, Adam, averaged weights) and a restoration of the batch, each
+compiled for the first device. Compiling is told apart, and so is input: the time in which medjax's
+own pipeline delivers a batch of the row's real scans, as a share of the step. Degrading and
+augmenting on the device belong to the task and are left out.
+
+MFU is the operations that the algorithm needs (benchmarks/throughput/analytic.py) a second, over
+the device's dense peak: its maker's, or on CPUs and devices without one in the table the fastest
+matrix product measured at the start. They are checked against the operations of the program.
+
+PyTorch runs the same step from the same weights, eagerly and through torch.compile, contiguous and
+channels last, in float32 or under bfloat16 autocast; first step and restored images are compared
+with ours before anything is timed. Every round runs every contender once; torch/ours is the median
+of the rounds' ratios of its fastest (by the median) to ours: above 1 ours is faster.
+"""
+
+import json
+import os
+import platform
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from benchmarks.throughput import show
+from benchmarks.throughput.arguments import parsed
+from benchmarks.throughput.measure import HAS_TORCH, measured, say
+from benchmarks.throughput.peaks import Peak, peak
+from benchmarks.throughput.quality import judged
+from benchmarks.throughput.suite import work
+from medjax.errors import UserError
+from medjax.io.common import atomic
+
+
+def main() -> int:
+    options = parsed(__doc__)
+    # Two frameworks share one GPU; read when JAX first looks for devices.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    device = jax.devices()[0]
+    setting = options.setting or ("cpu" if device.platform == "cpu" else "full")
+    # All of them before the first is timed: a shape that does not fit is told at once.
+    works = [
+        work(row, setting, dtype, options.shape, options.batch)
+        for row in options.rows
+        for dtype in options.dtype
+    ]
+    if HAS_TORCH and options.torch != "none" and options.torch_threads:
+        import torch
+
+        torch.set_num_threads(options.torch_threads)
+    peaks = {dtype: peak(device, dtype) for dtype in options.dtype}
+    found: dict[str, Any] = {"machine": machine(peaks), "setting": setting, "rows": []}
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+    if busy > 0.5:
+        say(f"this machine is busy (load {busy:.1f} a core): times will be noisy")
+    for each in works:
+        row = measured(each, peaks[each.dtype], options.rounds, options.torch)
+        if options.quality_steps:
+            row["quality"] = judged(each.row, setting, options.quality_steps, options.runs)
+        found["rows"].append(row)
+        if options.out:
+            with atomic(options.out) as temporary:
+                temporary.write_text(json.dumps(found, indent=1))
+    console = Console(width=None if sys.stdout.isatty() else 220)
+    console.print(show.table(found["rows"], f"{device.device_kind}, {setting} setting"))
+    for dtype, top in peaks.items():
+        console.print(f"{dtype} peak {top.flops / 1e12:.3g} TFLOP/s: {top.source}", highlight=False)
+    for line in show.notes(found["rows"]):
+        console.print(line, highlight=False)
+    if options.out:
+        console.print(f"wrote {options.out}")
+    differs = any(x.get("differs") for r in found["rows"] for x in r["torch"]["left_out"])
+    return 1 if differs or not all(r["operations"]["agree"] for r in found["rows"]) else 0
+
+
+def machine(peaks: dict[str, Peak]) -> dict[str, Any]:
+    """Device, versions and flags."""
+    device = jax.devices()[0]
+    told: dict[str, Any] = {
+        "platform": device.platform,
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                n: version(n)
+                for n in ("medjax", "jax", "jaxlib", "flax", "optax", "grain", "numpy")
+            },
+        },
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "matmul_precision": jax.config.jax_default_matmul_precision,  # pyright: ignore
+        "peaks": {d: {"flops_per_second": p.flops, "source": p.source} for d, p in peaks.items()},
+    }
+    if HAS_TORCH:
+        import torch
+
+        gpu = torch.cuda.is_available()
+        told["torch"] = {
+            "version": str(torch.__version__),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if gpu else "cpu",
+        }
+    return told
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.stderr.write(f"benchmarks.throughput: {error}\n")
+        sys.exit(2)

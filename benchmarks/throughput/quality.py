@@ -1,0 +1,42 @@
+"""PSNR and SSIM of a row's experiment after some steps: speed that restores nothing is none."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks.restoration.measuring import measured
+from benchmarks.restoration.training import trained
+from benchmarks.throughput.suite import Row
+from medjax.errors import UserError
+from medjax.tasks.base import Task
+
+SHOWN = ("psnr", "ssim")
+
+
+def judged(row: Row, setting: str, steps: int, runs: Path) -> dict[str, Any]:
+    """Trains the row's experiment (its own loss, patch and batch) and judges it on "test".
+
+    A run that is in `runs` already goes on or is opened. Means over the held-out scans, degraded
+    once each, beside those of the degraded scans themselves.
+
+    Returns:
+      "steps", "restored" and "degraded" with PSNR and SSIM; or "missing", why there are none.
+    """
+    if not row.judged:
+        return {"missing": f"{row.name} generates, it restores no scans"}
+    try:
+        network = trained(row.entry(setting), setting, 0, steps, runs)
+        task = network.experiment.task
+        values = list(measured(task, network.experiment.data.name, ["test"], (), [network], 1))
+    except UserError as error:
+        return {"missing": str(error)}
+    return {
+        "steps": steps,
+        "restored": _means(task, [v.values for v in values if v.row == row.name]),
+        "degraded": _means(task, [v.values for v in values if v.kind == "degraded"]),
+    }
+
+
+def _means(task: Task, values: list[Any]) -> dict[str, float]:
+    keys = [c.key for c in task.columns if c.key in SHOWN]
+    return {key: statistics.mean(v[key] for v in values) for key in keys}
