@@ -1,6 +1,6 @@
 """How well the poses of a moving head are found from its k-space, and what that is worth.
 
-    python -m benchmarks.mri_poses [--splits test] [--draws 1] [--out FILE]
+    python -m benchmarks.mri_poses [--splits test] [--draws 1] [--noise 0.01]
 
 Moves real T1 heads (dataset mri_t1, from MEDJAX_DATA) as `mri_motion_cgan3d` does, finds the
 poses, and reconstructs the image in those and in the true ones, which no search can beat. Nothing
@@ -9,6 +9,7 @@ lines, about its centre, and over the others, whose little energy hardly tells.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -54,6 +55,9 @@ def main(args: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--splits", nargs="+", default=["test"], help="of mri_t1 (test)")
     parser.add_argument("--draws", type=positive, default=1, help="motions of each head (1)")
+    parser.add_argument(
+        "--noise", type=float, help="standard deviation, of bright tissue (the experiment's)"
+    )
     parser.add_argument("--out", type=Path, help="JSON with every value")
     try:
         report(parser.parse_args(args))
@@ -69,6 +73,8 @@ def report(options: argparse.Namespace) -> None:
         raise UserError(f"--out {options.out}: is a folder; give the name of a file")
     console = Console(width=None if sys.stdout.isatty() else 200)
     task = load(find("mri_motion_cgan3d"), "cpu").task
+    if options.noise is not None:
+        task = dataclasses.replace(task, noise=options.noise)
     assert isinstance(task, MRIKSpaceMotion)
     data = catalog.load("mri_t1")
     records = [record for split in options.splits for record in data.split(split)]

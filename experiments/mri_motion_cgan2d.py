@@ -27,6 +27,7 @@ full = Experiment(
             rotation_degrees=3.5,
             pattern="walk",
         ),
+        noise=0.03,
         draws=64,
         slicewise=True,
     ),

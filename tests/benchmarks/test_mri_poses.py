@@ -36,7 +36,10 @@ def test_a_split_that_is_not_there_is_one_line(capsys, monkeypatch, tmp_path) ->
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("wrong", [["--draws", "0"], ["--no-such-flag"], ["--out", "."]])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--draws", "0"], ["--noise", "-1"], ["--noise", "much"], ["--no-such-flag"], ["--out", "."]],
+)
 def test_a_wrong_argument_is_one_line(capsys, wrong) -> None:
     assert main(wrong) == 2
     said = capsys.readouterr()
