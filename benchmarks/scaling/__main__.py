@@ -20,6 +20,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -105,27 +106,31 @@ def _counts(text: str) -> tuple[int, ...]:
 
 def _rows(args: argparse.Namespace, devices: int) -> list[dict[str, Any]]:
     most = max(args.devices)
-    rows = []
+    rows, found = [], {}
     for scaling, batch in {"weak": args.batch * devices, "strong": args.batch * most}.items():
         given = {
             "devices": devices,
             "batch": batch,
             **{name: getattr(args, name) for name in ("size", "width", "layers", "steps")},
         }
-        options = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        print(f"{scaling}: {devices} devices, batch {batch}", file=sys.stderr)
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.scaling.step", *options],
-            stdout=subprocess.PIPE,
-            env=os.environ | {"JAX_PLATFORMS": "cpu"},
-            check=True,
-        )
-        found = json.loads(done.stdout)
-        for way, row in found["ways"].items():
-            rows.append(
-                {"scaling": scaling, "way": way, "parameters": found["parameters"], **given, **row}
-            )
+        if batch not in found:
+            print(f"{devices} devices, batch {batch}", file=sys.stderr)
+            found[batch] = _measure(given)
+        parameters = found[batch]["parameters"]
+        for way, row in found[batch]["ways"].items():
+            rows.append({"scaling": scaling, "way": way, "parameters": parameters, **given, **row})
     return rows
+
+
+def _measure(work: Mapping[str, int]) -> dict[str, Any]:
+    options = [word for name, value in work.items() for word in (f"--{name}", str(value))]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scaling.step", *options],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def _measured(rows: list[dict[str, Any]]) -> Table:

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from medjax.errors import UserError
@@ -26,6 +27,8 @@ AUTO = "auto"
 # Seconds without a heartbeat until a process counts as dead. A network that hangs longer than this
 # ends the run, which then goes on from its last checkpoint.
 HEARTBEAT = 60
+# Seconds to wait for a process that lives.
+PATIENCE = 3600
 # Seconds that process 0 outlives a fault.
 GRACE = 2
 _PLACE = re.compile(r"(?P<address>\S+:\d+),(?P<index>\d+)/(?P<count>\d+)")
@@ -119,10 +122,20 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
+def meet() -> None:
+    """Waits until all processes are here, however long one of them compiles or reads.
+
+    Gloo gives up 30 s after one comes to a computation for which another is not ready.
+    """
+    if several():
+        ocp.multihost.get_barrier_sync_fn()(key="medjax", timeout_ms=1000 * PATIENCE)
+
+
 def from_first(value: int) -> int:
     """The value that process 0 has; all processes must ask."""
     if not several():
         return value
+    meet()
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
@@ -130,6 +143,7 @@ def failed(here: bool) -> int | None:
     """The first process where something failed, or None; all processes must ask."""
     if not several():
         return 0 if here else None
+    meet()
     everywhere = np.flatnonzero(multihost_utils.process_allgather(np.int32(here)))
     return int(everywhere[0]) if everywhere.size else None
 

@@ -14,7 +14,7 @@ from medjax.train.checkpoint import Batches, Checkpoints
 from medjax.train.compiled import ASKED, Program, State
 from medjax.train.health import Diverged, nonfinite_metric
 from medjax.train.interrupt import Stop
-from medjax.train.processes import several
+from medjax.train.processes import meet, several
 from medjax.train.progress import Tick
 from medjax.train.writers import Writer
 
@@ -49,6 +49,7 @@ class Session:
         if self.done >= self.steps or self._stopping:
             return state
         run, self.compile_seconds = self.plan.compile()
+        meet()
         saved = self.done
         begin = time.perf_counter() - self.writer.seconds
         while self.done < self.steps and not self._stopping:
