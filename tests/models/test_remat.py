@@ -17,7 +17,7 @@ from medjax.train.compiled import program
 
 CONFIGS = {
     "U-Net": UNetConfig(width=4, depth=1, full_resolution_blocks=1, norm="batch", residual=False),
-    "RDAE": RDAEConfig(width=4, growth=4, layers=2, blocks=1, depth=0, residual=False),
+    "RDAE": RDAEConfig(width=4, growth=4, layers=2, blocks=4, depth=0, residual=False),
 }
 
 
