@@ -188,9 +188,9 @@ def test_the_metrics_of_a_step_are_read_after_the_next_is_dispatched(tmp_path, m
     def spied(self):
         run, seconds = compile_(self)
 
-        def call(state, batch, done):
+        def call(state, batch, done, asked):
             events.append(("dispatch", done + 1))
-            return run(state, batch, done)
+            return run(state, batch, done, asked)
 
         return call, seconds
 
@@ -211,9 +211,9 @@ def test_the_step_runs_under_a_transfer_guard(tmp_path, monkeypatch):
     def spied(self):
         run, seconds = compile_(self)
 
-        def call(state, batch, done):
+        def call(state, batch, done, asked):
             levels.append(jax.config.jax_transfer_guard_host_to_device)
-            return run(state, batch, done)
+            return run(state, batch, done, asked)
 
         return call, seconds
 
