@@ -146,6 +146,24 @@ def test_a_run_moves_between_topologies(pair, nursery, folder, single):
 
 
 @pytest.mark.slow
+def test_a_state_in_halves_is_saved_whole(pair, nursery, folder, single):
+    """Each process holds half of the weights and of the images' rows."""
+    run = folder / "halves"
+    halves = ("--space", 4, "--sharded")
+    assert pair.run(run, *halves, "--steps", 8) == [0, 0]
+    assert pair.run(run, *halves, "--steps", 16) == [0, 0]
+    assert nursery.run(run, *ONE) == 0
+    assert_close(run, single)
+
+
+@pytest.mark.slow
+def test_images_are_split_over_processes(pair, folder, single):
+    run = folder / "images"
+    assert pair.run(run, "--space", 8) == [0, 0]
+    assert_close(run, single)
+
+
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused_by_both(pair, nursery, folder):
     run = folder / "used"
     child = Nursery()

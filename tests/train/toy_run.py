@@ -1,9 +1,10 @@
 """A small real run: a convolution trained by Adam on a shuffled, augmented Grain dataset.
 
     python toy_run.py RUN [--steps N] [--kill-at EVENT] [--slow SECONDS]
-                          [--devices N] [--join HOST:PORT,INDEX/COUNT]
+                          [--devices N] [--space N] [--sharded] [--join HOST:PORT,INDEX/COUNT]
 
-trains in RUN as a user's script would, on N fake devices, alone or as one of several processes;
+trains in RUN as a user's script would, on N fake devices, alone or as one of several processes,
+with images split over `--space` of them, and a state that is sharded over the others or is not;
 writes RUN/final.sha256 and final.npz when it is done.
 """
 
@@ -26,6 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from medjax.errors import UserError
 from medjax.train import digest, loop, mesh, processes, schedule, share
@@ -146,6 +149,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kill-in", default="checkpoints")
     parser.add_argument("--slow", type=float, default=0.0)
     parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--space", type=int, default=1)
+    parser.add_argument("--sharded", action="store_true")
     parser.add_argument("--join")
     options = parser.parse_args(arguments)
     options.run.mkdir(exist_ok=True)
@@ -160,15 +165,20 @@ def main(arguments: list[str]) -> int:
         time.sleep(options.slow)
 
     def train() -> int:
-        place = mesh.make()
+        place = mesh.make(space=options.space)
         batches = iter(dataset().map(functools.partial(rows_of, share.rows(place, 8))))
         result = fit(
-            options.run, steps=options.steps, mesh=place, batches=batches, reporter=reporter
+            options.run,
+            steps=options.steps,
+            mesh=place,
+            batches=batches,
+            reporter=reporter,
+            state_sharding=sharded if options.sharded else mesh.state_sharding,
         )
+        state = share.gathered(result.state)
         if not result.interrupted and processes.first():
-            state = digest.leaves_of(jax.device_get(result.state))
-            np.savez(options.run / "final.npz", **state)
-            (options.run / "final.sha256").write_text(fingerprint(result.state))
+            np.savez(options.run / "final.npz", **digest.leaves_of(state))
+            (options.run / "final.sha256").write_text(fingerprint(state))
         return 0
 
     if options.join:
@@ -181,6 +191,16 @@ def main(arguments: list[str]) -> int:
     except UserError:
         traceback.print_exc()
         return 2
+
+
+def sharded(place: jax.sharding.Mesh, state: Any) -> Any:
+    """Leaves whose last axis divides among the devices of `data` are split along it."""
+
+    def one(leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        even = leaf.ndim and leaf.shape[-1] % place.shape["data"] == 0
+        return NamedSharding(place, P(*[None] * (leaf.ndim - 1), "data") if even else P())
+
+    return jax.tree.map(one, state)
 
 
 def rows_of(rows: Sequence[int], batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
