@@ -118,7 +118,7 @@ def profile(experiment: Experiment, folder: Path, steps: int) -> Profile:
                 late = metrics
             jax.block_until_ready(state)
         seconds = time.perf_counter() - begin
-    names = operations.read(executable.as_text())
+    names = operations.read(executable.as_text() or "")
     spans, marks = spans_of(newest_trace(folder), names.module)
     return summary(spans, marks, names, steps, mesh.size, seconds)
 
