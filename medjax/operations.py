@@ -16,7 +16,6 @@ CUDNN = {
 }
 # Source files, by a part of their path, innermost first where several fit.
 AREAS = (
-    ("medjax/nn/weight_gradient", "weight gradient"),
     ("medjax/nn/norm", "normalisation"),
     ("medjax/physics/ct_fbp", "FBP"),
     ("medjax/physics/ct_projector", "CT projection"),
@@ -92,8 +91,16 @@ def plain_words(instruction: Instruction) -> str:
     backward = "transpose(" in op_name
     if found := next((v for k, v in CUDNN.items() if instruction.target.startswith(k)), None):
         return found
-    if _area(instruction) == "weight gradient":
+    if opcode in MOVES:
+        return "copy"
+    if opcode.startswith(TALKS):
+        return "exchange between devices"
+    # Named so in nn/lowering.py; a transposed convolution is the input gradient of another.
+    scopes = op_name.split("/")
+    if "weight_gradient" in scopes:
         return "weight gradient"
+    if "input_gradient" in scopes:
+        return "input gradient" if backward else "transposed convolution"
     if opcode == "convolution":
         # A weight gradient's result has the axes of a kernel: space first.
         if not instruction.labels.split("->")[-1].startswith("b"):
@@ -103,10 +110,6 @@ def plain_words(instruction: Instruction) -> str:
         return "matrix product, gradient" if backward else "matrix product"
     if opcode == "fft":
         return "Fourier transform"
-    if opcode.startswith(TALKS):
-        return "exchange between devices"
-    if opcode in MOVES:
-        return "copy"
     if _RANDOM.search(op_name):
         return "random numbers"
     area = _area(instruction) or _PRIMITIVES.get(op_name.rpartition("/")[2]) or "element by element"

@@ -15,8 +15,10 @@ the fault. Where a promise breaks it is named, and the command ends with 1.
 
 import argparse
 import json
+import logging
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -53,6 +55,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(f"benchmarks.soak: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("benchmarks.soak: stopped\n")
+        return 130
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -71,6 +76,10 @@ def soak(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     soaked = Soak(folder, options.steps, environment(folder))
     begin = time.monotonic()
+    # Ended from outside, it must not leave sessions or a small disk behind either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Orbax warns of folders inside a checkpoint that have no metadata of their own.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         _strike(soaked, options)
     finally:

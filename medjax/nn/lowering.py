@@ -38,6 +38,7 @@ def forward(x: Array, kernel: Array, geometry: Geometry) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@jax.named_scope("input_gradient")
 def input_gradient(dy: Array, kernel: Array, geometry: Geometry, space: tuple[int, ...]) -> Array:
     """Gradient by the input, of spatial shape `space`; also the transposed convolution."""
 
@@ -56,6 +57,7 @@ def input_gradient(dy: Array, kernel: Array, geometry: Geometry, space: tuple[in
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@jax.named_scope("weight_gradient")
 def weight_gradient(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> Array:
     """Gradient by the kernel, of spatial shape `window`."""
 
