@@ -20,7 +20,7 @@ from medjax.data import catalog
 from medjax.errors import UserError
 from medjax.evaluate import Judged, contenders, judge, tuned
 from medjax.experiment import Experiment, to_dict
-from medjax.io.common import atomic
+from medjax.io.common import atomic, naming_full_disk
 from medjax.metrics.calibration import stretch as stretch_of
 from medjax.metrics.column import Column, Kind
 from medjax.report import table as tables
@@ -70,7 +70,7 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
         begin = beginning(experiment.start)
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / EXPERIMENT, description)
-    with Progress(shown=("loss", "pixel")) as progress:
+    with naming_full_disk(folder), Progress(shown=("loss", "pixel")) as progress:
         return fit(
             init=training.init,
             begin=begin,
