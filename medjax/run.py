@@ -21,7 +21,7 @@ from medjax.data import catalog
 from medjax.errors import UserError
 from medjax.evaluate import Judged, contenders, judge, tuned
 from medjax.experiment import Experiment, deciding, to_dict
-from medjax.io.common import atomic
+from medjax.io.common import atomic, naming_full_disk
 from medjax.metrics.calibration import stretch as stretch_of
 from medjax.metrics.column import Column, Kind
 from medjax.report import table as tables
@@ -73,7 +73,7 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
         if processes.first():
             folder.mkdir(parents=True, exist_ok=True)
             _write_json(folder / EXPERIMENT, description)
-    with ExitStack() as stack:
+    with naming_full_disk(folder), ExitStack() as stack:
         shown = ("loss", "pixel")
         progress = stack.enter_context(Progress(shown=shown)) if processes.first() else None
         return fit(

@@ -113,9 +113,9 @@ def _strike(soaked: Soak, options: argparse.Namespace) -> None:
         raise UserError(f"medjax train does not work undisturbed; see {soaked.folder} with --keep")
     pace = soaked.pace
     whole_run = sum(pace.values())
-    part = pace["start-up"] + pace["compile"] + 0.3 * pace["steps"]
+    part = whole_run - pace.get("evaluation", 0.0)
     seconds = (options.kills + 15) * part + (options.kills / 6 + 12) * whole_run
-    _tell(f"one run takes {whole_run:.0f} s; all of this about {seconds / 60:.0f} minutes")
+    _tell(f"one run takes {whole_run:.0f} s; all of this at most {seconds / 60:.0f} minutes")
     faults.spoilt(soaked, draw, times=2)
     _tell("NaN in a batch: done")
     faults.vanished(soaked, draw)

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.soak.experiment import SPOILT
 from benchmarks.soak.look import look
 from benchmarks.soak.session import Session
-from benchmarks.soak.state import Soak
+from benchmarks.soak.state import SAVE_EVERY, Soak
 
 KILL = "kill -9"
 # Saves are short, so they are aimed at as often as all steps between them.
@@ -34,20 +34,32 @@ def moments(count: int, seed: int) -> list[tuple[str, float]]:
 def reach(session: Session, target: str, share: float, pace: dict[str, float]) -> bool:
     """Waits for a moment inside a phase; False where the session ended before."""
     if target == "start-up":
-        session.sleep(share * pace["start-up"])
+        session.sleep(share * pace.get("start-up", 1.0))
     elif target == "compile":
         session.wait(lambda now: now != "start-up")
-        session.sleep(share * pace["compile"])
+        session.sleep(share * pace.get("compile", 1.0))
     elif target == "evaluation":
         session.wait(lambda now: now == "evaluation")
-        session.sleep(share * pace["evaluation"])
+        session.sleep(share * pace.get("evaluation", 1.0))
     else:
-        session.wait(lambda now: now in TRAINING)
-        session.sleep(share * 0.4 * pace["steps"])
+        run_on(session, share)
         if target == "save":
             session.wait(lambda now: now in ("save", "evaluation"))
-            session.sleep(share * 0.02)
     return session.running
+
+
+def run_on(session: Session, share: float) -> None:
+    """Waits until a session has done a share of the steps of three saves.
+
+    Counted in steps: how long one takes depends on who else uses the machine.
+    """
+    steps = 1 + int(share * 3 * SAVE_EVERY)
+    session.wait(
+        lambda now: (
+            now == "evaluation"
+            or (now in TRAINING and session.newest_row >= (session.resumed or 0) + steps)
+        )
+    )
 
 
 def kills(soak: Soak, count: int, seed: int, tell: Callable[[str], None]) -> None:
@@ -73,8 +85,7 @@ def terminated(soak: Soak, draw: random.Random, times: int) -> None:
     run = soak.fresh("sigterm")
     for _ in range(times):
         with soak.session(run) as session:
-            session.wait(lambda now: now in TRAINING)
-            session.sleep(draw.random() * 0.25 * soak.pace["steps"])
+            run_on(session, draw.random())
             code = session.end(signal.SIGTERM)
         pattern = rf"^stopped after step \d+ of {soak.steps}; all is saved in "
         strike = soak.struck("SIGTERM", session, code, detail="", expected=(0,), pattern=pattern)
@@ -84,19 +95,18 @@ def terminated(soak: Soak, draw: random.Random, times: int) -> None:
 
 
 def flipped(soak: Soak, draw: random.Random, times: int) -> None:
-    """Bytes of the newest checkpoint altered: the largest file first, then random ones."""
+    """Bytes of the newest checkpoint altered: of the arrays, and of any file, in turn."""
     fault, run = "checkpoint bytes flipped", soak.fresh("flip")
     for number in range(times):
         with soak.session(run) as session:
             # The checkpoint before must be there to fall back to.
             session.wait(lambda _: len(look(run).saved) > 1 and session.resumed is not None)
-            session.sleep(draw.random() * 0.2 * soak.pace["steps"])
             session.end(signal.SIGKILL)
         newest = look(run).newest
         files = sorted(p for p in _checkpoint(run, newest).rglob("*") if p.stat().st_size)
         files = [p for p in files if p.is_file()]
-        by_size = max(files, key=lambda p: p.stat().st_size)
-        file = by_size if number == 0 else draw.choice(files)
+        arrays = [p for p in files if p.parent == _checkpoint(run, newest) / "state" / "d"]
+        file = draw.choice(arrays if number % 2 == 0 else files)
         at = flip(file, draw)
         with soak.session(run) as session:
             session.wait(lambda now: now != "start-up")
@@ -143,8 +153,7 @@ def filled(soak: Soak, draw: random.Random, times: int) -> str:
         way = f"a tmpfs of {TMPFS_MIB} MiB" if mounted else "RLIMIT_FSIZE (no tmpfs allowed)"
         for _ in range(times):
             with soak.session(run) as session:
-                session.wait(lambda now: now in TRAINING)
-                session.sleep(draw.random() * 0.2 * soak.pace["steps"])
+                run_on(session, draw.random())
                 filler = run.with_name("filler")
                 if mounted:
                     fill(filler)
@@ -194,8 +203,7 @@ def vanished(soak: Soak, draw: random.Random) -> None:
     pattern = r"^medjax: .*ct_samples.*-train\..*cannot be read"
     soak.struck(fault, session, code, detail="before start", expected=(2,), pattern=pattern)
     with soak.session(run) as session:
-        session.wait(lambda now: now in TRAINING)
-        session.sleep(draw.random() * 0.5 * soak.pace["steps"])
+        run_on(session, draw.random())
         with away(sorted(home.rglob("*.array_record*"))):
             code = session.finish()
     pattern = r"^medjax: .*ct_samples.*cannot be read"
@@ -221,8 +229,7 @@ def spoilt(soak: Soak, draw: random.Random, times: int) -> None:
     marker = Path(soak.environment[SPOILT])
     for _ in range(times):
         with soak.session(run) as session:
-            session.wait(lambda now: now in TRAINING)
-            session.sleep(draw.random() * 0.2 * soak.pace["steps"])
+            run_on(session, draw.random())
             marker.touch()
             code = session.finish()
             marker.unlink()

@@ -24,6 +24,7 @@ class Session:
     Attributes:
       before: the run folder when it began.
       resumed: the step from which it went on, once its loop has begun; else None.
+      began: after how many seconds each phase was first seen.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Session:
         self.run, self._steps = run, steps
         self.before = look(run)
         self.resumed: int | None = None
+        self.began: dict[str, float] = {}
         self._log = log or run.with_suffix(".log")
         self._begin = time.monotonic()
         experiment = Path(__file__).with_name("experiment.py")
@@ -77,7 +79,9 @@ class Session:
         now = look(self.run)
         if self.resumed is None and now.writer != self.before.writer:
             self.resumed = now.row
-        return phase(self.before, now, self.resumed, self._steps)
+        current = phase(self.before, now, self.resumed, self._steps)
+        self.began.setdefault(current, self.seconds)
+        return current
 
     def wait(self, until: Callable[[str], bool]) -> bool:
         """Waits for a phase; False where it ended before.

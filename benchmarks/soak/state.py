@@ -1,13 +1,11 @@
 """The soak as it goes: sessions one after the other, what struck them, how their runs ended."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.soak.experiment import cpu
-from benchmarks.soak.look import PHASES
 from benchmarks.soak.promises import (
     Final,
     broken_end,
@@ -19,6 +17,13 @@ from benchmarks.soak.promises import (
 from benchmarks.soak.session import Session
 
 SAVE_EVERY = cpu.keep.save_every
+# What a session does next; saves lie among the steps.
+FOLLOWING = {
+    "start-up": "compile",
+    "compile": "steps",
+    "steps": "evaluation",
+    "evaluation": "",
+}
 
 
 @dataclass
@@ -70,6 +75,7 @@ class Soak:
         self.folder, self.steps, self.environment = folder, steps, environment
         self.strikes: list[Strike] = []
         self.endings: list[Ending] = []
+        # Seconds of each phase in the newest session that passed through it.
         self.pace: dict[str, float] = {}
         self.reference: Final | None = None
         self._runs = 0
@@ -91,6 +97,7 @@ class Soak:
         with Session(run, self.steps, self.environment, log) as session:
             yield session
             resumed, before = session.resumed, session.before
+        self._keep_pace(session)
         last = next((s for s in reversed(self.strikes) if s.run == run.name), None)
         if last is None or resumed is None or last.lost is not None:
             return
@@ -103,6 +110,15 @@ class Soak:
             save_every=SAVE_EVERY,
             spoilt=spoilt,
         )
+
+    def _keep_pace(self, session: Session) -> None:
+        """How long phases took in the newest session that passed through them."""
+        began, ends = session.began, {**session.began, "": session.seconds}
+        if session.process.returncode:
+            del ends[""]
+        for phase, following in FOLLOWING.items():
+            if phase in began and following in ends:
+                self.pace[phase] = ends[following] - began[phase]
 
     def struck(
         self,
@@ -138,16 +154,9 @@ class Soak:
         self.endings.append(Ending(fault, session.run.name, broken))
 
     def uninterrupted(self) -> Final:
-        """The run that all others are compared with; notes how long its phases take (seconds)."""
+        """The run that all others are compared with."""
         run = self.fresh("uninterrupted")
         with self.session(run) as session:
-            begin = time.monotonic()
-            for phase, following in zip(PHASES, (*PHASES[1:], ""), strict=True):
-                if phase == "save":
-                    continue
-                late = PHASES[PHASES.index(following) :] if following else ()
-                session.wait(lambda now, late=late: now in late)
-                self.pace[phase] = time.monotonic() - begin - sum(self.pace.values())
             code = session.finish()
         if broken := broken_words(session.said, code=code, expected=(0,)):
             self.endings.append(Ending("uninterrupted", run.name, broken))

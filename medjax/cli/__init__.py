@@ -69,7 +69,9 @@ def run(args: Sequence[str]) -> int:
     """Runs one command and returns its exit code."""
     _quiet()
     _keep_compiled()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_is_for_users)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     logging.getLogger("medjax").setLevel(logging.INFO)
     if not args or args[0] in ("-h", "--help"):
         sys.stdout.write(HELP)
@@ -107,6 +109,11 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
     hint = f"did you mean medjax {near[0]}?" if near else "medjax --help lists them"
     return f"{name}: medjax has no such command; {hint}"
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    """Not the tracebacks that Orbax logs (through absl) of what it raises to us as well."""
+    return record.name != "absl" or not record.exc_info
 
 
 def _quiet() -> None:

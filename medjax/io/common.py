@@ -21,6 +21,8 @@ CORNER_HU = -1050.0
 NEVER_HU = -2000.0
 """At and below this not even noise around air (-1000) explains a value."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
@@ -102,16 +104,31 @@ def atomic(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        # A full disk fails where no name is known, and the user asks which disk.
-        if error.errno == errno.ENOSPC and error.filename is None:
-            error.filename = str(path)
-        raise
+        with naming_full_disk(path):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """What fails inside because a disk is full becomes an OSError that names `path`.
+
+    Python knows no name where a write fails, and TensorStore raises a ValueError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = str(path)
+        raise
+    except ValueError as error:
+        for number in _FULL:
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 @contextlib.contextmanager

@@ -204,6 +204,35 @@ def test_the_metrics_of_a_step_are_read_after_the_next_is_dispatched(tmp_path, m
     assert events == [*expected, ("told", 4)]
 
 
+def test_between_saves_the_host_waits_for_late_metrics_alone(tmp_path, monkeypatch):
+    events = []
+    compile_, get = compiled.Program.compile, jax.device_get
+
+    def spied(self):
+        run, seconds = compile_(self)
+
+        def call(state, batch, done):
+            events.append("dispatch")
+            return run(state, batch, done)
+
+        return call, seconds
+
+    def got(tree):
+        events.append("get")
+        return get(tree)
+
+    def block(tree):
+        events.append("block")
+        return tree
+
+    monkeypatch.setattr(compiled.Program, "compile", spied)
+    monkeypatch.setattr(jax, "device_get", got)
+    monkeypatch.setattr(jax, "block_until_ready", block)
+    toy_run.fit(tmp_path, steps=4, save_every=4)
+    # Step 1 is followed by step 2 at once; the metrics of step 4 and its state are for the save.
+    assert events == ["dispatch", *("dispatch", "get") * 3, "get", "get"]
+
+
 def test_the_step_runs_under_a_transfer_guard(tmp_path, monkeypatch):
     levels = []
     compile_ = compiled.Program.compile
