@@ -211,9 +211,9 @@ def test_between_saves_the_host_waits_for_late_metrics_alone(tmp_path, monkeypat
     def spied(self):
         run, seconds = compile_(self)
 
-        def call(state, batch, done):
+        def call(state, batch, done, *asked):
             events.append("dispatch")
-            return run(state, batch, done)
+            return run(state, batch, done, *asked)
 
         return call, seconds
 
