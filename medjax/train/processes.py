@@ -49,21 +49,12 @@ def join(place: str) -> None:
     Raises:
         UserError: `place` is neither, nothing is found, or the others do not come in time.
     """
+    named = {} if place == AUTO else _parse(place)
     # The service would hear SIGTERM in our stead, also where nothing asks it.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
-        if place == AUTO:
-            jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT)
-        else:
-            address, index, count = _parse(place)
-            jax.distributed.initialize(
-                address,
-                count,
-                index,
-                cluster_detection_method="deactivate",
-                heartbeat_timeout_seconds=HEARTBEAT,
-            )
+        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT, **named)
     except (ValueError, jax.errors.JaxRuntimeError) as error:
         found = str(error).splitlines()[0][:160]
         raise UserError(
@@ -72,14 +63,19 @@ def join(place: str) -> None:
         ) from error
 
 
-def _parse(place: str) -> tuple[str, int, int]:
+def _parse(place: str) -> dict[str, Any]:
     found = _PLACE.fullmatch(place)
     if found is None or int(found["index"]) >= int(found["count"]):
         raise UserError(
             f"{place}: is neither {AUTO} nor HOST:PORT,INDEX/COUNT, such as 10.0.0.1:1234,0/2 "
             "for the first of two processes"
         )
-    return found["address"], int(found["index"]), int(found["count"])
+    return {
+        "coordinator_address": found["address"],
+        "process_id": int(found["index"]),
+        "num_processes": int(found["count"]),
+        "cluster_detection_method": "deactivate",
+    }
 
 
 class Joined:

@@ -9,6 +9,9 @@ import pytest
 import toy_run
 from nursery import Nursery, outcome, wait_for_step
 
+from medjax.errors import UserError
+from medjax.train import processes
+
 ONE = ("--devices", 8)
 
 
@@ -87,6 +90,12 @@ def assert_close(run, other):
 
 def checkpoints(run):
     return sorted(int(path.name) for path in (run / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("place", ["here", "host:1234", "host:1234,2/2", "host,0/2", "host:1,0/0"])
+def test_a_place_that_is_none(place):
+    with pytest.raises(UserError, match=r"neither auto nor HOST:PORT,INDEX/COUNT"):
+        processes.join(place)
 
 
 def test_two_processes_compute_what_one_does(together, single):
