@@ -139,4 +139,4 @@ def test_what_is_wrong_or_slower_is_said():
 def test_scans_that_are_not_there_are_said(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDJAX_HOME", str(tmp_path))
     monkeypatch.delenv("MEDJAX_DATA", raising=False)
-    assert "MEDJAX_DATA" in delivery(work(BY_NAME["unet-4d"], "cpu"))["missing"]
+    assert "MEDJAX_DATA" in delivery(work(BY_NAME["unet-3d"], "cpu"))["missing"]
