@@ -43,7 +43,7 @@ def load(
         if tuple(target.shape) != array.shape:
             raise ValueError(f"{where}.{leaf}: {array.shape} here, {tuple(target.shape)} there")
         with torch.no_grad():
-            target.copy_(torch.tensor(np.ascontiguousarray(array)))
+            target.copy_(torch.tensor(array.copy()))
         known.discard(id(target))
     if known:
         missing = [name for name, tensor in left.items() if id(tensor) in known]
@@ -56,7 +56,7 @@ def image(x: Float[np.ndarray, "batch *space channel"], *, mirrored: bool = True
     x = np.moveaxis(np.asarray(x), -1, 1)
     if mirrored:
         x = np.flip(x, tuple(range(2, x.ndim)))
-    return torch.tensor(np.ascontiguousarray(x))
+    return torch.tensor(x.copy())
 
 
 def back(x: torch.Tensor, *, mirrored: bool = True) -> Float[np.ndarray, "batch *space channel"]:

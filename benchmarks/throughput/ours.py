@@ -25,6 +25,11 @@ def repeats(seconds: float) -> int:
 class Ours:
     """A row compiled for the first device, with its state and batch there.
 
+    Args:
+      work: the row.
+      seed: of weights and images.
+      compiler: XLA's options, where others than its own are wanted.
+
     Attributes:
       variables: the network's at the start, on the host: what PyTorch starts from too.
       key: of every step; steps differ by their state.
@@ -32,7 +37,7 @@ class Ours:
       memory: bytes by the compiler's account; None where it gives none.
     """
 
-    def __init__(self, work: Work, seed: int = 0):
+    def __init__(self, work: Work, seed: int = 0, compiler: dict[str, Any] | None = None):
         method = method_of(work.experiment)
         self.work, self.key = work, jax.random.key(seed)
         self.batch = jax.device_put(work.batch(seed))
@@ -41,10 +46,10 @@ class Ours:
         self.start: Any = jax.device_get(self._state)
         begin = time.perf_counter()
         stepping = jax.jit(method.step, donate_argnums=0).lower(self._state, self.batch, self.key)
-        self._step = stepping.compile()
+        self._step = stepping.compile(compiler_options=compiler)
         between = time.perf_counter()
         restoring = jax.jit(method.restore).lower(self._state, self.batch.degraded)
-        self._restore = restoring.compile()
+        self._restore = restoring.compile(compiler_options=compiler)
         self.compile_seconds = (between - begin, time.perf_counter() - between)
         self.memory = _memory(self._step)
 

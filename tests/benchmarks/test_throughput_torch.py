@@ -27,7 +27,8 @@ torch = pytest.importorskip("torch")
 from benchmarks.peers.torch_weights import back, image  # noqa: E402
 from benchmarks.throughput import beside  # noqa: E402
 
-quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+CARELESS = {"xla_backend_optimization_level": 0}
+quick = functools.partial(jax.jit, compiler_options=CARELESS)
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +112,7 @@ def test_a_network_restores_and_learns_as_ours(given):
 def test_a_step_of_a_method_is_ours(given):
     """All metrics of the first step in all ways that run here, and the images before it."""
     made = tiny(*given)
-    ours = Ours(made)
+    ours = Ours(made, compiler=CARELESS)
     first = ours.first()
     found = list(beside.variants(made, ours, first, compiled=False))
     assert [v.name for v in found] == ["eager, contiguous", "eager, channels last"]
