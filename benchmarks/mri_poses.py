@@ -14,14 +14,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ldct.arguments import Parser, positive
+from benchmarks.ldct.arguments import Parser, output, positive
 from medjax.data import catalog
 from medjax.errors import UserError
 from medjax.experiment import find, load
@@ -58,7 +57,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--noise", type=float, help="standard deviation, of bright tissue (the experiment's)"
     )
-    parser.add_argument("--out", type=Path, help="JSON with every value")
+    parser.add_argument("--out", type=output, help="JSON with every value")
     try:
         report(parser.parse_args(args))
     except UserError as error:
@@ -69,8 +68,6 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def report(options: argparse.Namespace) -> None:
     """Measures and prints; writes what there is after every head."""
-    if options.out and options.out.is_dir():
-        raise UserError(f"--out {options.out}: is a folder; give the name of a file")
     console = Console(width=None if sys.stdout.isatty() else 200)
     task = load(find("mri_motion_cgan3d"), "cpu").task
     if options.noise is not None:

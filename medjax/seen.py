@@ -111,7 +111,7 @@ def recall(folder: Path, description: Mapping[str, Any]) -> Seen:
         described = catalog.read_info(found[-1])
         if described.source == info.get("source"):
             # A run serves without its dataset, so also where that is damaged.
-            with contextlib.suppress(OSError, UserError):
+            with contextlib.suppress(OSError, ValueError, RuntimeError, IndexError, UserError):
                 return of_dataset(Dataset(described.name, open_splits(found[-1]), described))
     directions = TURNED.get(str(info.get("source")), "")
     grid = ((local_mri.SPACING_MM, local_mri.SPACING_MM),) * len(directions)

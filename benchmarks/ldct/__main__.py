@@ -68,8 +68,6 @@ def compare(options: argparse.Namespace) -> None:
         filter=options.kernel,
         model=DoseModel(photons=options.photons),
     )
-    if options.out and options.out.is_dir():
-        raise UserError(f"--out {options.out}: is a folder; give the name of a file")
     chest = chest_scan()
     slices = chosen(chest, options.slices)
     filters = installed(options.filters)

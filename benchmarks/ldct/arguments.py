@@ -81,7 +81,7 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
         help="HU of PSNR, SSIM and VIF (-1350 150)",
     )
     add("--runs", type=Path, default=Path("runs/ldct"), help="run folders (runs/ldct)")
-    add("--out", type=Path, help="JSON with every value")
+    add("--out", type=output, help="JSON with every value")
     return parser.parse_args(args)
 
 
@@ -118,6 +118,13 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
     return number
+
+
+def output(text: str) -> Path:
+    """A type of argument: a file to be written; asked before the long work that it is for."""
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; give the name of a file")
+    return Path(text)
 
 
 def _pairs(text: str) -> int:

@@ -58,8 +58,6 @@ def main(args: Sequence[str] | None = None) -> int:
 def compare(options: argparse.Namespace) -> None:
     """Trains, restores, measures and prints; writes what there is at the end."""
     console = Console(width=None if sys.stdout.isatty() else 200)
-    if options.out and options.out.is_dir():
-        raise UserError(f"--out {options.out}: is a folder; give the name of a file")
     pair = kernel_pair(options.slices)
     networks = _networks(options)
     contenders = [

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.ldct.arguments import NONE, Parser, chosen_of, positive, several, whole
+from benchmarks.ldct.arguments import NONE, Parser, chosen_of, output, positive, several, whole
 from benchmarks.ldct.suite import FILTERS
 from benchmarks.ldct_real.contenders import ENTRIES
 
@@ -57,7 +57,7 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
     add("--steps", type=positive, help="training steps instead of the experiments'")
     add("--fine-tune-steps", type=positive, help="likewise, of the fine-tuning")
     add("--runs", type=Path, default=Path("runs/ldct_real"), help="run folders (runs/ldct_real)")
-    add("--out", type=Path, help="JSON with every value")
+    add("--out", type=output, help="JSON with every value")
     return parser.parse_args(args)
 
 

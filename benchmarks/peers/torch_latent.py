@@ -7,7 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.peers.torch_layers import SLOPE, ConvUnit, Named, Upsample, conv, padded
+from benchmarks.peers.torch_layers import (
+    SLOPE,
+    ConvUnit,
+    Named,
+    NoPeerError,
+    Upsample,
+    conv,
+    padded,
+)
 from medjax.models.cvae import CVAEConfig
 from medjax.models.latent import LOG_VARIANCE_BOUND
 from medjax.models.vae import VAEConfig, VariationalConfig
@@ -111,7 +119,7 @@ class CVAE(Named):
     def __init__(self, config: CVAEConfig, dims: int, channels: int):
         super().__init__()
         if config.prior != "learned":
-            raise NotImplementedError("the peer has a learned prior")
+            raise NoPeerError("the peer has a learned prior")
         self.config = config
         self.condition = Encoder(config, dims, channels)
         self.recognition = Encoder(config, dims, channels + config.out_channels)
@@ -152,7 +160,7 @@ class VAE(nn.Module):
     def __init__(self, config: VAEConfig):
         super().__init__()
         if config.latent_shape != "vector":
-            raise NotImplementedError("the peer has a latent vector")
+            raise NoPeerError("the peer has a latent vector")
         dims, deep = len(config.size), config.widths[-1]
         self.config = config
         self.grid = tuple(-(-n // 2**config.depth) for n in config.size)

@@ -99,13 +99,17 @@ def conv(
     return kind(channels, features, window, stride, padding, bias=bias)
 
 
+class NoPeerError(ValueError):
+    """Settings of a network that are not written in PyTorch here."""
+
+
 class Normalise(Named):
     """Batch normalisation, or nothing."""
 
     def __init__(self, dims: int, features: int, norm: str):
         super().__init__()
         if norm not in ("batch", "none"):
-            raise NotImplementedError(f"the peer has no {norm} norm")
+            raise NoPeerError(f"the peer has no {norm} norm")
         layer = _NORM.get(dims, BatchNorm4d)(features) if norm == "batch" else nn.Identity()
         self.layer = self.child("BatchNorm", layer)
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from benchmarks.peers.torch_layers import (
     ConvUnit,
     Named,
+    NoPeerError,
     ResidualBlock,
     Upsample,
     conv,
@@ -39,7 +40,7 @@ class UNet(Named):
     def __init__(self, config: UNetConfig, dims: int, channels: int):
         super().__init__()
         if (config.level_block, config.attention, config.factorised) != ("plain", "none", False):
-            raise NotImplementedError("the peer is a U-Net of plain levels and skips")
+            raise NoPeerError("the peer is a U-Net of plain levels and skips")
         self.config = config
         widths = [min(config.width * 2**i, config.max_width) for i in range(config.depth + 1)]
 

@@ -20,44 +20,66 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.ldct.arguments import Parser, output, positive, several, whole
 from benchmarks.scaling.machines import CHIPS, MACHINES, efficiency
+from medjax.errors import UserError
 from medjax.io.common import atomic
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="benchmarks.scaling",
+def main(args: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    try:
+        compare(parsed(args))
+    except UserError as error:
+        sys.stderr.write(f"benchmarks.scaling: {error}\n")
+        return 2
+    return 0
+
+
+def parsed(args: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of the command.
+
+    Raises:
+      UserError: one is wrong.
+    """
+    parser = Parser(
+        prog="python -m benchmarks.scaling",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--devices", type=_counts, default=(1, 2, 4, 8), help="default 1,2,4,8")
-    parser.add_argument("--batch", type=int, default=2, help="images a device, weak (default 2)")
-    parser.add_argument("--size", type=int, default=64, help="pixels along a side (default 64)")
-    parser.add_argument("--width", type=int, default=32, help="channels (default 32)")
-    parser.add_argument("--layers", type=int, default=8, help="convolutions (default 8)")
-    parser.add_argument("--steps", type=int, default=5, help="steps to time (default 5)")
-    parser.add_argument(
-        "--step-ms", type=float, default=100.0, help="model: ms a chip computes (default 100)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--devices", type=several(positive), default=[1, 2, 4, 8], help="fake ones (1,2,4,8)")
+    add("--batch", type=positive, default=2, help="images a device, weak (2)")
+    add("--size", type=positive, default=64, help="pixels along a side (64)")
+    add("--width", type=positive, default=32, help="channels (32)")
+    add("--layers", type=positive, default=8, help="convolutions (8)")
+    add("--steps", type=positive, default=5, help="steps to time (5)")
+    add("--step-ms", type=float, default=100.0, help="model: ms a chip computes (100)")
+    add(
         "--parameters",
-        type=int,
-        help="model: weights whose float32 gradients are summed (default: 31 million, a U-Net of "
-        "width 64; 0 takes the network above)",
+        type=whole,
         default=31_000_000,
+        help="model: weights whose float32 gradients are summed (31 million, a U-Net of width 64; "
+        "0 takes the network above)",
     )
-    parser.add_argument("--out", type=Path, help="file for the JSON")
-    args = parser.parse_args()
-    if min(args.devices) < 1 or args.size % max(args.devices):
-        parser.error("--size must be a multiple of each of --devices, for images to be split")
+    add("--out", type=output, help="JSON with every value")
+    options = parser.parse_args(args)
+    if any(options.size % devices for devices in options.devices):
+        raise UserError("--size must be a multiple of each of --devices, for images to be split")
+    if not 0 < options.step_ms < float("inf"):
+        raise UserError(f"--step-ms {options.step_ms:g}: must be above 0")
+    return options
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Measures, models and prints; writes the JSON."""
     rows = [row for devices in args.devices for row in _rows(args, devices)]
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(_measured(rows))
@@ -98,10 +120,6 @@ def modelled(size: float, compute: float) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 def _rows(args: argparse.Namespace, devices: int) -> list[dict[str, Any]]:
@@ -174,4 +192,4 @@ def _model(rows: list[dict[str, Any]], size: int, step_ms: float) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,10 +5,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-KINDS = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
+from medjax.operations import TALKS
+
 # `%name = RESULT kind(OPERANDS), ...`; the asynchronous form is a `-start` and a `-done`.
 _OPERATION = re.compile(
-    r"^\s*(?:ROOT )?%?\S+ = (?P<result>.+?) (?P<kind>" + "|".join(KINDS) + r")(?P<start>-start)?\("
+    r"^\s*(?:ROOT )?%?\S+ = (?P<result>.+?) (?P<kind>" + "|".join(TALKS) + r")(?P<start>-start)?\("
 )
 _ARRAY = re.compile(r"\b(?P<type>[a-z]+\d*(?:e\d+m\d+\w*)?)\[(?P<shape>[\d,]*)\]")
 _LISTED = re.compile(r"replica_groups=\{\{(?P<first>[\d,]+)\}")
@@ -21,7 +22,7 @@ class Collective:
     """One operation.
 
     Attributes:
-      kind: one of `KINDS`.
+      kind: one of `operations.TALKS`.
       bytes: of the whole array on one device: what is reduced, what was gathered, what is
         scattered (before), what is sent on.
       group: devices that take part together.
@@ -63,7 +64,7 @@ def total(found: Iterable[Collective]) -> dict[str, dict[str, float]]:
         sent[one.kind] += one.sent
     return {
         kind: {"operations": counts[kind], "bytes": size[kind], "sent": sent[kind]}
-        for kind in KINDS
+        for kind in TALKS
         if counts[kind]
     }
 

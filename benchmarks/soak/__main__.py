@@ -28,7 +28,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from benchmarks.ldct.arguments import Parser, positive, whole
+from benchmarks.ldct.arguments import Parser, output, positive, whole
 from benchmarks.soak import faults, tally
 from benchmarks.soak.session import environment
 from benchmarks.soak.state import SAVE_EVERY, Soak
@@ -46,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=positive, default=50, help="with -9 (50)")
     parser.add_argument("--steps", type=positive, default=150, help="of each run (150)")
     parser.add_argument("--seed", type=whole, default=0, help="of the random moments (0)")
-    parser.add_argument("--out", type=Path, help="JSON with every strike")
+    parser.add_argument("--out", type=output, help="JSON with every strike")
     parser.add_argument("--keep", type=Path, help="keep run folders and what was said here")
     try:
         options = parser.parse_args(args)
@@ -63,8 +63,6 @@ def main(args: Sequence[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> None:
     if options.steps < 5 * SAVE_EVERY:
         raise UserError(f"--steps {options.steps}: give {5 * SAVE_EVERY} or more, for five saves")
-    if options.out and options.out.is_dir():
-        raise UserError(f"--out {options.out}: is a folder; give the name of a file")
     if options.keep and options.keep.exists() and any(options.keep.iterdir()):
         raise UserError(f"--keep {options.keep}: is not empty; give a new folder")
 
@@ -109,8 +107,6 @@ def _strike(soaked: Soak, options: argparse.Namespace) -> None:
     draw = random.Random(options.seed)
     _tell("the undisturbed run")
     soaked.uninterrupted()
-    if soaked.reference is None:
-        raise UserError(f"medjax train does not work undisturbed; see {soaked.folder} with --keep")
     pace = soaked.pace
     whole_run = sum(pace.values())
     part = whole_run - pace.get("evaluation", 0.0)

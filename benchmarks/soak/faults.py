@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.soak.experiment import SPOILT
 from benchmarks.soak.look import look
+from benchmarks.soak.promises import broken_resume
 from benchmarks.soak.session import Session
 from benchmarks.soak.state import SAVE_EVERY, Soak
 
@@ -31,8 +32,8 @@ def moments(count: int, seed: int) -> list[tuple[str, float]]:
     return [(TARGETS[i % len(TARGETS)], draw.random()) for i in range(count)]
 
 
-def reach(session: Session, target: str, share: float, pace: dict[str, float]) -> bool:
-    """Waits for a moment inside a phase; False where the session ended before."""
+def reach(session: Session, target: str, share: float, pace: dict[str, float]) -> None:
+    """Waits for a moment inside a phase, or for the session's end."""
     if target == "start-up":
         session.sleep(share * pace.get("start-up", 1.0))
     elif target == "compile":
@@ -45,7 +46,6 @@ def reach(session: Session, target: str, share: float, pace: dict[str, float]) -
         run_on(session, share)
         if target == "save":
             session.wait(lambda now: now in ("save", "evaluation"))
-    return session.running
 
 
 def run_on(session: Session, share: float) -> None:
@@ -77,7 +77,10 @@ def kills(soak: Soak, count: int, seed: int, tell: Callable[[str], None]) -> Non
         detail = f"aimed at {target}, {session.seconds:.1f} s after its start"
         strike = soak.struck(KILL, session, code, detail=detail, expected=(-signal.SIGKILL,))
         tell(f"kill {number} of {count}: in {strike.phase}, after step {strike.at}")
-    soak.finish(KILL, run)
+        if strike.phase == "evaluation" or number == count:
+            # It has no steps left to be killed in.
+            soak.finish(KILL, run)
+            run = soak.fresh("kill")
 
 
 def terminated(soak: Soak, draw: random.Random, times: int) -> None:
@@ -125,9 +128,13 @@ def flipped(soak: Soak, draw: random.Random, times: int) -> None:
         strike.at = session.before.row
         assert session.resumed is not None
         strike.lost = strike.at - session.resumed
-        fallbacks = [0, *session.before.saved][-2:]
-        if session.resumed not in fallbacks:
-            strike.broken.append(f"went on from step {session.resumed}, not from {fallbacks}")
+        strike.broken += broken_resume(
+            at=strike.at,
+            saved=session.before.saved,
+            resumed=session.resumed,
+            save_every=SAVE_EVERY,
+            spoilt=1,
+        )
     soak.finish(fault, run)
 
 

@@ -15,6 +15,7 @@ from benchmarks.soak.promises import (
     naming_line,
 )
 from benchmarks.soak.session import Session
+from medjax.errors import UserError
 
 SAVE_EVERY = cpu.keep.save_every
 # What a session does next; saves lie among the steps.
@@ -86,13 +87,8 @@ class Soak:
         return self.folder / f"{fault}-{self._runs}"
 
     @contextmanager
-    def session(self, run: Path, spoilt: int = 0) -> Iterator[Session]:
-        """A session in `run`; what it had to do again is held against the last strike there.
-
-        Args:
-          run: a folder, where a run may have been before.
-          spoilt: newest checkpoints that were damaged since the last session.
-        """
+    def session(self, run: Path) -> Iterator[Session]:
+        """A session in `run`; what it had to do again is held against the last strike there."""
         log = self.folder / f"{run.name}.log"
         with Session(run, self.steps, self.environment, log) as session:
             yield session
@@ -108,7 +104,6 @@ class Soak:
             saved=before.saved,
             resumed=resumed,
             save_every=SAVE_EVERY,
-            spoilt=spoilt,
         )
 
     def _keep_pace(self, session: Session) -> None:
@@ -139,9 +134,9 @@ class Soak:
         self.strikes.append(strike)
         return strike
 
-    def finish(self, fault: str, run: Path, spoilt: int = 0) -> None:
+    def finish(self, fault: str, run: Path) -> None:
         """Gives the same command again and lets the run come to its end."""
-        with self.session(run, spoilt) as session:
+        with self.session(run) as session:
             code = session.finish()
         self.ended(fault, session, code)
 
@@ -153,13 +148,16 @@ class Soak:
             broken += broken_end(final(session.run), self.reference)
         self.endings.append(Ending(fault, session.run.name, broken))
 
-    def uninterrupted(self) -> Final:
-        """The run that all others are compared with."""
+    def uninterrupted(self) -> None:
+        """The run that all others are compared with.
+
+        Raises:
+          UserError: it does not come to its end.
+        """
         run = self.fresh("uninterrupted")
         with self.session(run) as session:
             code = session.finish()
         if broken := broken_words(session.said, code=code, expected=(0,)):
-            self.endings.append(Ending("uninterrupted", run.name, broken))
-            return Final(0, "", ())
+            last = (session.said.splitlines() or [""])[-1]
+            raise UserError(f"medjax train fails undisturbed ({'; '.join(broken)}): {last}")
         self.reference = final(run)
-        return self.reference

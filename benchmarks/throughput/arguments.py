@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.ldct.arguments import Parser, chosen_of, positive, several, whole
+from benchmarks.ldct.arguments import Parser, chosen_of, output, positive, several, whole
 from benchmarks.throughput.suite import BY_NAME, ROWS, Row, planned
 from medjax.errors import UserError
 
@@ -64,7 +64,7 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
         help="of each experiment's training, before PSNR and SSIM on held-out scans (0: none)",
     )
     add("--runs", type=Path, default=Path("runs/throughput"), help="folder of those runs")
-    add("--out", type=Path, help="JSON with every value")
+    add("--out", type=output, help="JSON with every value")
     options = parser.parse_args(args)
     options.rows = [row for row in options.models if _label(row) in options.methods]
     if not options.rows:

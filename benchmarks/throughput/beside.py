@@ -18,6 +18,7 @@ from torch import nn
 from benchmarks.peers import torch_latent, torch_methods
 from benchmarks.peers.torch_attention import AttentionNet
 from benchmarks.peers.torch_judges import Critic, PatchGAN
+from benchmarks.peers.torch_layers import NoPeerError
 from benchmarks.peers.torch_ldct import REDCNN, cnn10
 from benchmarks.peers.torch_methods import Learner, Metrics
 from benchmarks.peers.torch_networks import RDAE, Autoencoder, PlainCNN, UNet
@@ -107,6 +108,11 @@ def variants(
       first: what `ours.first()` gave.
       compiled: also through `torch.compile`.
     """
+    try:
+        network(work, ours.variables)
+    except NoPeerError as error:
+        yield Left("PyTorch", str(error))
+        return
     torch.backends.cudnn.benchmark = True
     # As XLA does by default.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True

@@ -103,6 +103,12 @@ def _unet(small: UNetConfig, method: MethodConfig | None = None) -> Change:
     return change
 
 
+def _joint(setting: str) -> Mapping[str, Any]:
+    """Of joint convolutions, which PyTorch's side has too."""
+    network = load(find("mri_motion_cgan3d"), setting).network
+    return {"network": dataclasses.replace(network, factorised=False)}
+
+
 def _wgan(setting: str) -> Mapping[str, Any]:
     critic = CriticConfig(width=8, dense=128) if setting == "cpu" else CriticConfig()
     return {"network": PlainCNNConfig(), "method": WGAN(critic=critic), "loss": L1()}
@@ -119,7 +125,7 @@ ROWS = (
     Row("unet-3d", "inpainting_volume_cgan", _unet(UNetConfig(width=8, depth=2))),
     Row("unet-4d", "fmri_cgan4d", _unet(UNetConfig(width=8, depth=1))),
     Row("unet-2d-cgan", "ldct_cgan"),
-    Row("unet-3d-cgan", "mri_motion_cgan3d"),
+    Row("unet-3d-cgan", "mri_motion_cgan3d", _joint),
     Row("unet-4d-cgan", "fmri_cgan4d"),
     Row("rdae", "ldct_rdae"),
     Row("autoencoder", "ldct_autoencoder"),

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from types import TracebackType
 
 from medjax.errors import UserError
 from medjax.home import compiled_folder
@@ -56,6 +57,7 @@ STOPPED = 130
 
 def main() -> None:
     """Entry point: runs one command; bad input ends in one line and exit code 2."""
+    sys.excepthook = _hook
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -109,6 +111,15 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
     hint = f"did you mean medjax {near[0]}?" if near else "medjax --help lists them"
     return f"{name}: medjax has no such command; {hint}"
+
+
+def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Not what TensorStore prints when Orbax has given up a damaged checkpoint that it still reads.
+
+    Its threads then call back into an event loop that is gone; the damage itself is raised to us.
+    """
+    if kind is not RuntimeError or str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
 
 
 def _is_for_users(record: logging.LogRecord) -> bool:

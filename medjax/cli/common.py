@@ -60,7 +60,13 @@ def _one_line(boxed: str, kind: type[Any]) -> str:
     lines = [re.sub(r"[│╭╮╰╯]", " ", line).strip() for line in boxed.splitlines()]
     lines = [line for line in lines if line and not re.fullmatch(r"[─ ].*─|─+|-+", line)]
     # tyro's headings, and the name that a command gives the experiment inside.
-    heads = ("Value error", "Missing argument", "Required options", "Invalid choice")
+    heads = (
+        "Value error",
+        "Unrecognized options",
+        "Missing argument",
+        "Required options",
+        "Invalid choice",
+    )
     lines = [re.sub(r"^Error parsing (what\.)?", "", line) for line in lines if line not in heads]
     said: list[str] = []
     for line in lines:

@@ -117,3 +117,13 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "collective-permute" in ways["jit, image split"]["collectives"]
     assert ways["pmap"]["collectives"]["all-reduce"]["bytes"] > gradients
     assert f"wrote {out}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["--devices 0", "--devices x", "--size 30 --devices 4", "--step-ms 0", "--out .", "--no-flag"],
+)
+def test_a_wrong_argument_is_one_line(capsys, wrong):
+    assert command.main(wrong.split()) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and not said.out

@@ -127,6 +127,13 @@ def test_a_step_of_a_method_is_ours(given):
     assert changed.difference > tolerance("float32", "cpu")
 
 
+def test_settings_that_have_no_peer_are_said():
+    made = tiny("ldct_cgan", UNetConfig(width=2, depth=1, attention="gate"), (8, 8))
+    ours = Ours(made, compiler=CARELESS)
+    (left,) = beside.variants(made, ours, ours.first(), compiled=False)
+    assert left == beside.Left("PyTorch", "the peer is a U-Net of plain levels and skips")
+
+
 def test_weights_must_be_complete_and_fit():
     made = tiny("ldct_cnn10", PlainCNNConfig(width=2, layers=2), (8, 8))
     params = {

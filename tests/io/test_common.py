@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from medjax.cli import _is_for_users
+from medjax.cli import _hook, _is_for_users
 from medjax.io.common import atomic, naming_full_disk
 
 TENSORSTORE = 'RESOURCE_EXHAUSTED: Error writing "a/0": Failed: No space left on device'
@@ -40,3 +40,9 @@ def test_tracebacks_that_orbax_logs_are_not_shown() -> None:
     assert not _is_for_users(record("absl", failed=True))
     assert _is_for_users(record("absl", failed=False))
     assert _is_for_users(record("medjax", failed=True))
+
+
+def test_what_tensorstore_prints_of_a_damaged_checkpoint_is_not_shown(capsys) -> None:
+    for text in ("Event loop is closed", "a fault of ours"):
+        _hook(RuntimeError, RuntimeError(text), None)
+    assert capsys.readouterr().err == "RuntimeError: a fault of ours\n"
