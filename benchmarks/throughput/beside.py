@@ -119,12 +119,13 @@ def variants(
     modes = [False, True] if compiled and shutil.which("g++") else [False]
     if compiled and len(modes) == 1:
         yield Left("torch.compile", "no C++ compiler (g++) for it")
+    layouts = {name: found for name, of in _LAYOUTS.items() if (found := of(work.dims))}
     for compiling in modes:
-        for layout, format_of in _LAYOUTS.items():
+        # On GPUs its compiler lays convolutions out as it likes, whatever it is given.
+        chosen = list(layouts)[-1:] if compiling and torch.cuda.is_available() else list(layouts)
+        for layout in chosen:
             name = f"{'compiled' if compiling else 'eager'}, {layout}"
-            memory = format_of(work.dims)
-            if memory is None:
-                continue
+            memory = layouts[layout]
             try:
                 yield _variant(name, _Peer(work, ours, memory, compiling), first)
             except Exception as error:
