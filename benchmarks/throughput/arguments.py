@@ -49,6 +49,13 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
         default=["float32"],
         help=f"in which networks compute, of {', '.join(DTYPES)}; comma between them (float32)",
     )
+    add("--processes", type=positive, default=1, help="rows that compile at once (1)")
+    add(
+        "--compile-limit",
+        type=positive,
+        default=3600,
+        help="seconds after which one of several rows that compile at once is left out (3600)",
+    )
     add("--rounds", type=positive, default=7, help="timed rounds; each runs every contender (7)")
     add(
         "--torch",

@@ -28,7 +28,13 @@ OURS = "medjax"
 Calls = dict[str, Callable[[int], float]]
 
 
-def measured(work: Work, peak: Peak, rounds: int, torch: str) -> dict[str, Any]:
+def measured(
+    work: Work,
+    peak: Peak,
+    rounds: int,
+    torch: str,
+    turn: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """All that is to be told of a row.
 
     Args:
@@ -36,6 +42,7 @@ def measured(work: Work, peak: Peak, rounds: int, torch: str) -> dict[str, Any]:
       peak: of the device, in the row's type.
       rounds: timed, after one that is not.
       torch: "all", "eager" or "none".
+      turn: called when all is compiled and before anything is timed; may wait.
     """
     say(f"{work.row.name}, {work.dtype}: compiling")
     ours = Ours(work)
@@ -45,9 +52,10 @@ def measured(work: Work, peak: Peak, rounds: int, torch: str) -> dict[str, Any]:
     peers, left = _beside(work, ours, first, torch)
     for peer in peers:
         training[peer.name], inference[peer.name] = peer.train, peer.restore
+    operations = counted(work)
+    turn()
     say(f"{work.row.name}, {work.dtype}: {rounds} rounds of {', '.join(training)}")
     trained, restored = interleaved(training, rounds), interleaved(inference, rounds)
-    operations = counted(work)
     step = statistics.median(trained[OURS])
     input_time = delivery(work)
     if "seconds" in input_time:
@@ -192,6 +200,14 @@ def ratio(times: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
     ratios = [a / b for a, b in zip(times[best], times[OURS], strict=True)]
     low, median, high = (float(q) for q in np.quantile(ratios, (0.25, 0.5, 0.75)))
     return {"best": best, "torch_over_ours": median, "quartiles": [low, high]}
+
+
+def torch_on(threads: int) -> None:
+    """PyTorch on so many CPU threads, where it is installed."""
+    if HAS_TORCH:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def say(line: str) -> None:

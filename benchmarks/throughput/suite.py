@@ -15,7 +15,7 @@ from medjax.errors import UserError
 from medjax.experiment import Data, Experiment, find, load
 from medjax.losses.config import L1, L2, LossConfig
 from medjax.methods.base import Pair
-from medjax.methods.config import CGAN, VAE, WGAN, MethodConfig, Regression
+from medjax.methods.config import CGAN, VAE, WGAN, Regression
 from medjax.models.base import NetworkConfig
 from medjax.models.critic import CriticConfig
 from medjax.models.plain_cnn import PlainCNNConfig
@@ -93,12 +93,15 @@ class Work:
         return jax.tree.unflatten(tree, made)
 
 
-def _unet(small: UNetConfig, method: MethodConfig | None = None) -> Change:
+_LARGE = UNetConfig(max_width=512)
+
+
+def _unet(small: UNetConfig, large: UNetConfig = _LARGE) -> Change:
     """A U-Net with all default options but its size, batch normalised as in its paper's time."""
 
     def change(setting: str) -> Mapping[str, Any]:
-        network = small if setting == "cpu" else UNetConfig(max_width=512)
-        return {"network": network, "method": method or Regression()}
+        network = small if setting == "cpu" else large
+        return {"network": network, "method": Regression()}
 
     return change
 
@@ -123,7 +126,11 @@ def _vae(setting: str) -> Mapping[str, Any]:
 ROWS = (
     Row("unet-2d", "ldct_cgan", _unet(UNetConfig(width=16, depth=3))),
     Row("unet-3d", "inpainting_volume_cgan", _unet(UNetConfig(width=8, depth=2))),
-    Row("unet-4d", "fmri_cgan4d", _unet(UNetConfig(width=8, depth=1))),
+    Row(
+        "unet-4d",
+        "fmri_cgan4d",
+        _unet(UNetConfig(width=8, depth=1), UNetConfig(width=32, depth=3, max_width=256)),
+    ),
     Row("unet-2d-cgan", "ldct_cgan"),
     Row("unet-3d-cgan", "mri_motion_cgan3d", _joint),
     Row("unet-4d-cgan", "fmri_cgan4d"),

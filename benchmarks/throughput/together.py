@@ -1,0 +1,108 @@
+"""Rows compiled in several processes at once, and timed one after another.
+
+Compiling for GPUs takes minutes a row and keeps one core busy; a step takes milliseconds. So each
+row of a group has a process of its own, which compiles and then waits for its turn. None is timed
+before all of the group have compiled. What is compiled at once competes, also for the device on
+which the compilers try their kernels: compile times say so, and choices of kernels may be noisier.
+"""
+
+import multiprocessing
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+from benchmarks.throughput.measure import measured, say, torch_on
+from benchmarks.throughput.peaks import Peak
+from benchmarks.throughput.suite import BY_NAME, work
+from medjax.nn.blocks import Precision
+
+
+class Job(NamedTuple):
+    """A row to be measured, as it travels to its process."""
+
+    row: str
+    setting: str
+    dtype: Precision
+    shape: tuple[int, ...] | None
+    batch: int | None
+    peak: Peak
+    rounds: int
+    torch: str
+    torch_threads: int | None
+
+
+class Failed(NamedTuple):
+    """A row that was not measured, and why."""
+
+    row: str
+    dtype: str
+    reason: str
+
+
+_READY, _GO = "ready", "go"
+
+
+def in_groups(jobs: Sequence[Job], processes: int, limit: float) -> Iterator[dict | Failed]:
+    """Measures all jobs, `processes` of them at a time.
+
+    Args:
+      jobs: the rows.
+      processes: that compile at once; each holds its row on the device until its turn.
+      limit: seconds after which a row that has not compiled is left out.
+    """
+    for start in range(0, len(jobs), processes):
+        yield from _group(jobs[start : start + processes], limit)
+
+
+def _group(jobs: Sequence[Job], limit: float) -> Iterator[dict | Failed]:
+    spawning = multiprocessing.get_context("spawn")
+    running = []
+    for job in jobs:
+        ours, theirs = spawning.Pipe()
+        process = spawning.Process(target=_run, args=(job, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        running.append((job, ours, process))
+    end = time.monotonic() + limit
+    waiting = []
+    for job, pipe, process in running:
+        said = _said(pipe, max(0.0, end - time.monotonic()))
+        if said == _READY:
+            waiting.append((job, pipe, process))
+        else:
+            process.terminate()
+            yield Failed(job.row, job.dtype, said or f"not compiled within {limit:g} s")
+    for job, pipe, process in waiting:
+        pipe.send(_GO)
+        said = _said(pipe, None)
+        yield said if isinstance(said, dict) else Failed(job.row, job.dtype, said or "it ended")
+        process.join()
+
+
+def _said(pipe: Connection, seconds: float | None) -> Any:
+    """What the process says next; empty where it does not in time, or ended without a word."""
+    try:
+        return pipe.recv() if pipe.poll(seconds) else ""
+    except EOFError:
+        return "its process ended without a word, as when memory runs out"
+
+
+def _run(job: Job, pipe: Connection) -> None:
+    """One row, in its own process."""
+
+    def turn() -> None:
+        say(f"{job.row}, {job.dtype}: compiled, waits for its turn")
+        pipe.send(_READY)
+        pipe.recv()
+
+    if job.torch_threads:
+        torch_on(job.torch_threads)
+    try:
+        given = work(BY_NAME[job.row], job.setting, job.dtype, job.shape, job.batch)
+        pipe.send(measured(given, job.peak, job.rounds, job.torch, turn))
+    # Whatever ends one row is told in its place, and the others go on.
+    except Exception as error:  # noqa: BLE001
+        traceback.print_exc()
+        pipe.send(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}")
