@@ -1,13 +1,16 @@
 """What an experiment is built into: the optimiser of a schedule, axes that join the batch."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from medjax.build import fold, optimizer_of
+from medjax.build import batch_like, fold, optimizer_of, pairs_of
 from medjax.errors import UserError
-from medjax.experiment import Schedule
+from medjax.experiment import Schedule, find, load
 
 
 def test_accumulation_is_one_move_along_the_mean_gradient() -> None:
@@ -65,3 +68,20 @@ def jnp_standard():
     import jax
 
     return jax.numpy_dtype_promotion("standard")
+
+
+@pytest.mark.parametrize(
+    ("name", "small", "large"),
+    [("ldct_cgan", 64, 512), ("fundus_vae", 64, 512), ("inpainting_volume_cgan", 16, 64)],
+)
+def test_programs_of_large_patches_are_not_larger(name: str, small: int, large: int) -> None:
+    """Tables of an image's size, written out as constants, cost minutes of compiling."""
+    experiment = load(find(name), "cpu")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def length(patch: int) -> int:
+        data = dataclasses.replace(experiment.data, patch=patch, batch=1)
+        one = dataclasses.replace(experiment, data=data)
+        return len(jax.jit(pairs_of(one)).lower(batch_like(one), key).as_text())
+
+    assert length(large) < 1.1 * length(small)

@@ -105,10 +105,13 @@ def _polynomial(
     return 1.0 + value
 
 
-def _smoothing(n: int, sigma: float, reach: int) -> Float[np.ndarray, "n wide"]:
+def _smoothing(n: int, sigma: float, reach: int) -> Float[Array, "n wide"]:
     """The matrix that smooths n + 2 reach samples with a Gaussian and keeps the n inner ones."""
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    matrix = np.zeros((n, n + 2 * reach), np.float32)
-    for i in range(n):
-        matrix[i, i : i + 2 * reach + 1] = taps / taps.sum()
-    return matrix
+    # Spread out by the program: as a constant of a large image it would slow down the compiler.
+    tap = jnp.arange(n + 2 * reach) - jnp.arange(n)[:, None]
+    return (
+        jnp.asarray(taps / taps.sum(), jnp.float32)
+        .at[tap]
+        .get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    )

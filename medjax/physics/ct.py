@@ -18,6 +18,7 @@ from medjax.physics.ct_dose import (
 from medjax.physics.ct_fbp import Filter, fbp, filter_sinogram
 from medjax.physics.ct_geometry import FanBeam, Geometry, ParallelBeam
 from medjax.physics.ct_local_noise import (
+    frequencies,
     local_blur,
     local_noise,
     local_noise_power,
@@ -44,6 +45,7 @@ __all__ = [
     "fbp",
     "fill_padding",
     "filter_sinogram",
+    "frequencies",
     "hu_to_mu",
     "local_blur",
     "local_noise",

@@ -1,7 +1,7 @@
 """Filtered backprojection (Kak & Slaney, Principles of Computerized Tomographic Imaging, ch. 3)."""
 
 import math
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +12,7 @@ from medjax.physics.ct_projector import check_sinogram, columns, scale, uncolumn
 from medjax.physics.ct_rays import adjoint_pair
 
 Filter = Literal["ramp", "shepp-logan", "hann"]
+AnyArray = TypeVar("AnyArray", np.ndarray, Array)
 
 _, _backproject_linear = adjoint_pair("linear")
 
@@ -57,22 +58,24 @@ def filter_sinogram(
     return jnp.moveaxis(jnp.fft.irfft(spectrum, length)[..., : g.detectors], -1, 2)
 
 
-def apodisation(filter: Filter, cutoff: float, frequency: np.ndarray) -> np.ndarray:
+def apodisation(filter: Filter, cutoff: float, frequency: AnyArray) -> AnyArray:
     """What multiplies the ramp at `frequency`, in cycles a detector (Nyquist: 0.5).
 
-    Raises ValueError for an unknown filter or a cutoff outside (0, 1].
+    Of NumPy's arrays as of JAX's. Raises ValueError for an unknown filter or a cutoff outside
+    (0, 1].
     """
     if filter not in get_args(Filter):
         raise ValueError(f"unknown filter {filter!r}; there are {', '.join(get_args(Filter))}")
     if not 0 < cutoff <= 1:
         raise ValueError(f"cutoff={cutoff} is not in (0, 1]")
-    f = np.abs(frequency) / cutoff
+    xp = frequency.__array_namespace__()
+    f = xp.abs(frequency) / cutoff
     window = {
-        "ramp": np.ones_like(f),
-        "shepp-logan": np.sinc(f),
-        "hann": 0.5 + 0.5 * np.cos(2 * np.pi * f),
+        "ramp": xp.ones_like(f),
+        "shepp-logan": xp.sinc(f),
+        "hann": 0.5 + 0.5 * xp.cos(2 * np.pi * f),
     }[filter]
-    return np.where(f <= 0.5, window, 0.0)
+    return xp.where(f <= 0.5, window, 0.0)
 
 
 def _response(g: PixelGeometry, length: int, filter: Filter, cutoff: float) -> np.ndarray:

@@ -29,11 +29,14 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from medjax.physics.ct_dose import MU_WATER, DoseModel
-from medjax.physics.ct_fbp import Filter, apodisation
+from medjax.physics.ct_fbp import AnyArray, Filter, apodisation
 from medjax.physics.ct_ray_sums import Rays
 
 # The correlation of FBP noise falls as 1/r³: this many pixels keep opposite edges independent.
 _MARGIN = 16
+
+# Samples a side of the grid on which terms are told to count.
+_COARSE = 64
 
 # Nodes over ±6 standard deviations for the moments of a clipped logarithm.
 _NODES = np.linspace(-6, 6, 61)
@@ -152,15 +155,17 @@ def _ray_power(
         jnp.asarray(dose, jnp.float32).reshape(-1, 1, 1),
         model,
     ).mean(-1)
+    x, y = frequencies(grid)
     power = jnp.zeros((batch, grid[0], grid[1] // 2 + 1), jnp.float32)
-    for gain, angle in _spectrum(grid, filter, cutoff, views, detector_pixels):
+    for down, right in _counting(grid, filter, cutoff, detector_pixels):
+        gain, angle = _term(x + right, y + down, filter, cutoff, detector_pixels)
         position = angle * (count / np.pi)
-        first = np.floor(position).astype(np.int32)
-        later = jnp.asarray(position - first, jnp.float32)
+        before = jnp.floor(position)
+        first, later = before.astype(jnp.int32), position - before
         at_angle = (
             variance[:, first % count] * (1 - later) + variance[:, (first + 1) % count] * later
         )
-        power += jnp.asarray(gain, jnp.float32) * at_angle
+        power += gain * (np.pi / views) * at_angle
     return power
 
 
@@ -181,42 +186,62 @@ def local_blur(
     grid = _roomy(rows + 2 * pad), _roomy(columns + 2 * pad)
     widths = [(0, 0), (pad, grid[0] - rows - pad), (pad, grid[1] - columns - pad), (0, 0)]
     padded = jnp.pad(image, widths, mode="symmetric")
-    fx, fy = _frequencies(grid)
-    f = np.hypot(fx, fy)
-    joseph = np.sinc(np.maximum(np.abs(fx), np.abs(fy))) ** 2
-    between = np.sinc(f * detector_pixels) ** 2
+    fx, fy = frequencies(grid)
+    f = jnp.hypot(fx, fy)
+    joseph = jnp.sinc(jnp.maximum(jnp.abs(fx), jnp.abs(fy))) ** 2
+    between = jnp.sinc(f * detector_pixels) ** 2
     transfer = joseph * between * apodisation(filter, cutoff, f * detector_pixels)
     spectrum = jnp.fft.rfft2(padded, axes=(1, 2))
-    spectrum *= jnp.asarray(transfer[..., None], jnp.complex64)
+    spectrum *= transfer[..., None].astype(jnp.complex64)
     blurred = jnp.fft.irfft2(spectrum, grid, axes=(1, 2))
     return blurred[:, pad : pad + rows, pad : pad + columns]
 
 
-def _spectrum(
-    grid: tuple[int, int], filter: Filter, cutoff: float, views: int, spacing: float
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Noise power for σ² = 1 in (1/pixel)², with the angle it comes from: the band and its aliases.
+def _term(
+    x: AnyArray, y: AnyArray, filter: Filter, cutoff: float, spacing: float
+) -> tuple[AnyArray, AnyArray]:
+    """Noise power for σ² = 1 and V = π in (1/pixel)², with the angle it comes from.
 
-    Interpolated views hold images of their spectrum beyond the detectors' Nyquist frequency, and
-    the image's pixels fold all of it back; terms under a thousandth of the variance are left out.
+    Beyond the detectors' Nyquist frequency interpolated views hold images of their spectrum.
     """
-    fx, fy = _frequencies(grid)
-    terms = []
-    for down, right in np.ndindex(3, 3):
-        x, y = fx + (right - 1), fy + (down - 1)
-        f = np.hypot(x, y)
-        base = f - np.round(f * spacing) / spacing
-        ramp = np.abs(base) * apodisation(filter, cutoff, base * spacing)
-        response = ramp * np.sinc(f * spacing) ** 2
-        gain = (np.pi / views) * spacing * response**2 / np.maximum(f, 1e-9)
-        terms.append((gain, np.arctan2(y, x) % np.pi))
-    whole = sum(gain.sum() for gain, _ in terms)
-    return [(gain, angle) for gain, angle in terms if gain.sum() > 1e-3 * whole]
+    xp = x.__array_namespace__()
+    f = xp.hypot(x, y)
+    # Cycles a detector, folded: exactly within ±0.5, so that rounding leaves the band's end in.
+    base = f * spacing - xp.round(f * spacing)
+    ramp = xp.abs(base) / spacing * apodisation(filter, cutoff, base)
+    response = ramp * xp.sinc(f * spacing) ** 2
+    gain = spacing * response**2 / xp.maximum(f, 1e-9)
+    return gain, xp.arctan2(y, x) % np.pi
 
 
-def _frequencies(grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles a pixel along columns (x) and rows (y) of a real FFT's half plane."""
-    return np.fft.rfftfreq(grid[1])[None, :], np.fft.fftfreq(grid[0])[:, None]
+def _counting(
+    grid: tuple[int, int], filter: Filter, cutoff: float, spacing: float
+) -> list[tuple[int, int]]:
+    """Cycles a pixel, down and right, from where the image's pixels fold noise into its band.
+
+    Those under a thousandth of the variance are left out. Their shares hardly depend on the size,
+    so a large grid's are found on a small one.
+    """
+    rows, columns = (min(side, _COARSE) for side in grid)
+    x, y = np.fft.rfftfreq(columns)[None, :], np.fft.fftfreq(rows)[:, None]
+    shares = {
+        (down, right): _term(x + right, y + down, filter, cutoff, spacing)[0].sum()
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    }
+    whole = sum(shares.values())
+    return [fold for fold, share in shares.items() if share > 1e-3 * whole]
+
+
+def frequencies(
+    grid: tuple[int, int],
+) -> tuple[Float[Array, "1 half"], Float[Array, "rows 1"]]:
+    """Cycles a pixel along columns (x) and rows (y) of a real FFT's half plane.
+
+    Made by the program where it needs them: constants of a large grid slow down its compiler.
+    """
+    x = jnp.fft.rfftfreq(grid[1], dtype=jnp.float32)
+    return x[None, :], jnp.fft.fftfreq(grid[0], dtype=jnp.float32)[:, None]
 
 
 def _roomy(side: int) -> int:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 Image = Float[Array, "batch y x 1"]
@@ -80,9 +79,10 @@ def defocus(image: Image, blur: PerImage, max_blur: float) -> Image:
         size = image.shape[axis]
         pads = [(reach, reach) if i == axis else (0, 0) for i in range(4)]
         wide = jnp.pad(image, pads, mode="edge")
-        offsets = np.arange(size + 2 * reach) - np.arange(size)[:, None] - reach
-        near = (np.abs(offsets) <= reach).astype(np.float32)
-        weights = near * jnp.exp(-0.5 * jnp.square(offsets.astype(np.float32) / spread))
+        inner = jnp.arange(size, dtype=jnp.float32)[:, None]
+        offsets = jnp.arange(size + 2 * reach, dtype=jnp.float32) - inner - reach
+        near = (jnp.abs(offsets) <= reach).astype(jnp.float32)
+        weights = near * jnp.exp(-0.5 * jnp.square(offsets / spread))
         weights = weights / jnp.sum(weights, axis=2, keepdims=True)
         along = "bij,bjxc->bixc" if axis == 1 else "bij,bxjc->bxic"
         # A matrix product on GPU and TPU may otherwise round to 10 bits.

@@ -23,7 +23,14 @@ from medjax.metrics.ct_noise_spectrum import (
     radial_average,
     regions_of_interest,
 )
-from medjax.physics.ct import DoseModel, Rays, local_noise_power, ray_angles, ray_sums
+from medjax.physics.ct import (
+    DoseModel,
+    Rays,
+    frequencies,
+    local_noise_power,
+    ray_angles,
+    ray_sums,
+)
 
 # A real scanner's bowtie is not told. Of the chest in MEDJAX_DATA (sharp kernel, slices 12, 20, 26)
 # noise made without one is 1.06, 0.89 and 0.93 times its own; with the head's 0.91, 0.62 and 0.82.
@@ -92,10 +99,9 @@ def at_frequencies(
     gain: Float[Array, "batch rings"], grid: tuple[int, int]
 ) -> Float[Array, "batch rows half"]:
     """The gain at the frequencies of a real FFT over `grid` pixels, linear between the rings."""
-    f = np.hypot(np.fft.rfftfreq(grid[1])[None, :], np.fft.fftfreq(grid[0])[:, None])
-    place = np.minimum(f * REGION, RINGS - 1)
-    first = np.minimum(place.astype(np.int32), RINGS - 2)
-    later = jnp.asarray(place - first, jnp.float32)
+    place = jnp.minimum(jnp.hypot(*frequencies(grid)) * REGION, RINGS - 1)
+    before = jnp.minimum(jnp.floor(place), RINGS - 2)
+    first, later = before.astype(jnp.int32), place - before
     return gain[:, first] * (1 - later) + gain[:, first + 1] * later
 
 
