@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.soak.experiment import SPOILT
 from benchmarks.soak.look import look
-from benchmarks.soak.promises import broken_resume
+from benchmarks.soak.promises import broken_full, broken_resume
 from benchmarks.soak.session import Session
 from benchmarks.soak.state import SAVE_EVERY, Soak
 
@@ -153,24 +153,36 @@ def _checkpoint(run: Path, step: int) -> Path:
 
 
 def filled(soak: Soak, draw: random.Random, times: int) -> str:
-    """The disk of the run folder full; answers how that was done."""
+    """The disk of the run folder full, in a save and between saves; answers how that was done."""
     fault = "disk full"
     with small_disk(soak.folder / "disk") as mounted:
         run = soak.folder / "disk" / "run"
         way = f"a tmpfs of {TMPFS_MIB} MiB" if mounted else "RLIMIT_FSIZE (no tmpfs allowed)"
-        for _ in range(times):
+        for number in range(times):
+            target = ("save", "steps")[number % 2]
             with soak.session(run) as session:
-                run_on(session, draw.random())
-                filler = run.with_name("filler")
+                reach(session, target, draw.random(), soak.pace)
+                filler, before = run.with_name("filler"), look(run).saved
                 if mounted:
                     fill(filler)
                 else:
                     room = len(session.said) + 8192
                     resource.prlimit(session.process.pid, resource.RLIMIT_FSIZE, (room, room))
+                row = session.newest_row
                 code = session.finish()
                 filler.unlink(missing_ok=True)
             pattern = rf"^medjax: .*{run}.*(No space left|[Ff]ile too large)"
-            soak.struck(fault, session, code, detail=way, expected=(2,), pattern=pattern)
+            detail = f"{way}, aimed at {target}"
+            strike = soak.struck(
+                fault, session, code, detail=detail, expected=(2,), pattern=pattern
+            )
+            strike.broken += broken_full(
+                filled=row,
+                at=strike.at,
+                before=before,
+                saved=look(run).saved,
+                save_every=SAVE_EVERY,
+            )
         soak.finish(fault, run)
     return way
 

@@ -74,8 +74,10 @@ def broken_resume(
 ) -> list[str]:
     """Whether more was lost than the steps since the last save.
 
-    A save is written while training goes on, so the newest one that was due may be unfinished;
-    the one before it must be there.
+    A save is written while training goes on and waits for the one before it, after the metrics of
+    its own step are written. So a run is sure to have begun a save only where metrics of a later
+    step are there; that save may be unfinished, or have failed for a full disk; the one before it
+    must be there.
 
     Args:
       at: last step with metrics when the run ended.
@@ -85,14 +87,38 @@ def broken_resume(
       spoilt: how many of the newest checkpoints were damaged afterwards.
     """
     broken = []
-    due = at // save_every * save_every
+    begun = max(at - 1, 0) // save_every * save_every
     newest = max(saved, default=0)
-    if newest < due - save_every:
+    if newest < begun - save_every:
         broken.append(f"ended after step {at}, but the newest checkpoint was of step {newest}")
     usable = [0, *sorted(saved)]
     allowed = usable[-1 - spoilt :] if spoilt < len(usable) else usable
     if resumed not in allowed:
         broken.append(f"went on from step {resumed}, not from {allowed[0]}, the last good one")
+    return broken
+
+
+def broken_full(
+    *, filled: int, at: int, before: Sequence[int], saved: Sequence[int], save_every: int
+) -> list[str]:
+    """Whether a run on a full disk lost a checkpoint that was finished, or went on for long.
+
+    What it cannot write ends it, a save at the latest before the next one begins.
+
+    Args:
+      filled: last step with metrics when the disk was full.
+      at: the same when the run ended.
+      before: finished checkpoints before the disk was full.
+      saved: finished checkpoints when the run ended.
+      save_every: steps between saves.
+    """
+    broken = []
+    newest = max(before, default=0)
+    if max(saved, default=0) < newest:
+        broken.append(f"the checkpoint of step {newest} was finished, and is gone")
+    failed = filled // save_every * save_every + save_every
+    if at > failed + save_every:
+        broken.append(f"the disk was full after step {filled}, and it went on to step {at}")
     return broken
 
 

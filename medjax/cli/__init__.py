@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from types import TracebackType
 
 from medjax.errors import UserError
 from medjax.home import compiled_folder
@@ -57,7 +56,7 @@ STOPPED = 130
 
 def main() -> None:
     """Entry point: runs one command; bad input ends in one line and exit code 2."""
-    sys.excepthook = _hook
+    sys.unraisablehook = _hook
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -113,13 +112,13 @@ def _unknown(name: str) -> str:
     return f"{name}: medjax has no such command; {hint}"
 
 
-def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Not what TensorStore prints when Orbax has given up a damaged checkpoint that it still reads.
+def _hook(told: "sys.UnraisableHookArgs") -> None:
+    """Not what TensorStore says of what Orbax has given up: a damaged read, a save on a full disk.
 
-    Its threads then call back into an event loop that is gone; the damage itself is raised to us.
+    Its threads then call back into an event loop that is gone; what went wrong is raised to us.
     """
-    if kind is not RuntimeError or str(error) != "Event loop is closed":
-        sys.__excepthook__(kind, error, trace)
+    if told.exc_type is not RuntimeError or str(told.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(told)
 
 
 def _is_for_users(record: logging.LogRecord) -> bool:

@@ -231,6 +231,11 @@ class Checkpoints:
         if "_manager" in self.__dict__:
             self._manager.wait_until_finished()
 
+    def check(self) -> None:
+        """Raises what went wrong in a save that has ended; never waits for one under way."""
+        if "_manager" in self.__dict__ and not self._manager.is_saving_in_progress():
+            self._manager.wait_until_finished()
+
     def close(self) -> None:
         """Waits for a save under way and frees Orbax's threads."""
         if "_manager" in self.__dict__:

@@ -60,6 +60,7 @@ class Session:
             batch = None
             jax.tree.map(lambda metric: metric.copy_to_host_async(), metrics)
             self._settle(begin)
+            self.checkpoints.check()
             self.done += 1
             self._late = (self.done, metrics)
             if self.done % self.save_every == 0 or self.done == self.steps:

@@ -16,6 +16,7 @@ from benchmarks.soak.promises import (
     Final,
     arrays_digest,
     broken_end,
+    broken_full,
     broken_resume,
     broken_words,
     naming_line,
@@ -59,9 +60,24 @@ def test_more_lost_than_one_save_is_caught() -> None:
 
     assert check(29, (10, 20), 20) == check(23, (10,), 10) == check(9, (), 0) == []
     assert "newest checkpoint was of step 10" in check(31, (10,), 10)[0]
+    # The metrics of step 20 are there before its save waits for that of step 10.
+    assert check(20, (), 0) == []
+    assert "newest checkpoint was of step 0" in check(21, (), 0)[0]
     assert "went on from step 10, not from 20" in check(29, (10, 20), 10)[0]
     assert check(29, (10, 20), 10, spoilt=1) == []
     assert "went on from step 0" in check(29, (10, 20), 0, spoilt=1)[0]
+
+
+def test_a_full_disk_takes_no_checkpoint_and_ends_the_run_soon() -> None:
+    def check(filled, at, before, saved):
+        return broken_full(filled=filled, at=at, before=before, saved=saved, save_every=10)
+
+    assert check(15, 17, (10,), (10,)) == check(15, 20, (), (10,)) == check(9, 20, (), ()) == []
+    assert check(15, 30, (10,), (10,)) == check(20, 40, (10,), (10, 20)) == []
+    assert "went on to step 31" in check(15, 31, (10,), (10,))[0]
+    assert "went on to step 21" in check(9, 21, (), ())[0]
+    assert "step 20 was finished, and is gone" in check(25, 27, (10, 20), (10,))[0]
+    assert "step 10 was finished, and is gone" in check(15, 17, (10,), ())[0]
 
 
 def test_another_end_is_caught() -> None:

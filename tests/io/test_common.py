@@ -1,11 +1,13 @@
 """A full disk is named, whoever noticed it."""
 
+import ctypes
 import errno
 import logging
+import sys
 
 import pytest
 
-from medjax.cli import _hook, _is_for_users
+from medjax.cli import _is_for_users, main
 from medjax.io.common import atomic, naming_full_disk
 
 TENSORSTORE = 'RESOURCE_EXHAUSTED: Error writing "a/0": Failed: No space left on device'
@@ -42,7 +44,18 @@ def test_tracebacks_that_orbax_logs_are_not_shown() -> None:
     assert _is_for_users(record("medjax", failed=True))
 
 
-def test_what_tensorstore_prints_of_a_damaged_checkpoint_is_not_shown(capsys) -> None:
+def test_what_tensorstore_says_of_a_closed_loop_is_not_shown(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(sys, "argv", ["medjax"])
+    with pytest.raises(SystemExit):
+        main()
+    capsys.readouterr()
     for text in ("Event loop is closed", "a fault of ours"):
-        _hook(RuntimeError, RuntimeError(text), None)
-    assert capsys.readouterr().err == "RuntimeError: a fault of ours\n"
+
+        @ctypes.CFUNCTYPE(None)
+        def late(text=text):
+            raise RuntimeError(text)
+
+        late()
+    shown = capsys.readouterr().err
+    assert shown.count("Traceback") == 1 and shown.endswith("RuntimeError: a fault of ours\n")

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import resource
 import threading
+import time
 
 import grain
 import jax
@@ -231,6 +233,25 @@ def test_between_saves_the_host_waits_for_late_metrics_alone(tmp_path, monkeypat
     toy_run.fit(tmp_path, steps=4, save_every=4)
     # Step 1 is followed by step 2 at once; the metrics of step 4 and its state are for the save.
     assert events == ["dispatch", *("dispatch", "get") * 3, "get", "get"]
+
+
+def test_a_save_that_failed_is_told_before_the_next_is_due(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    told = []
+
+    def report(tick):
+        told.append(tick.step)
+        if tick.step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+        while tick.step == 5 and any(t.name == "save_finalize" for t in threading.enumerate()):
+            time.sleep(0.01)
+
+    try:
+        with pytest.raises((OSError, ValueError), match="File too large"):
+            toy_run.fit(tmp_path, save_every=4, log_every=100, reporter=report)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert told[-1] in (4, 5)
 
 
 def test_the_step_runs_under_a_transfer_guard(tmp_path, monkeypatch):
