@@ -117,6 +117,7 @@ def batches_of(
         rows=rows,
         threads=data.threads if threads is None else threads,
         context=functools.partial(task.context, patch=patch),
+        survey=task.survey,
     )
 
 

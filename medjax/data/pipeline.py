@@ -16,11 +16,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from medjax.data.builder import Record
+from medjax.data.memory import ArrayCache
 
 Corner = tuple[int, ...]
-Context = Callable[[Record, Corner], Mapping[str, np.ndarray]]
+Context = Callable[[Mapping[str, Any], Corner], Mapping[str, np.ndarray]]
+Survey = Callable[[Record], np.ndarray]
 
 CACHE_BYTES = 2 * 1024**3
+SURVEY_BYTES = 2 * 1024**3
 # Above the noise of air around the patient, below lung.
 AIR_BELOW_HU = -950.0
 MAX_PATCHES_PER_RECORD = 4096
@@ -49,8 +52,10 @@ def batches(
     rows: Sequence[int] | None = None,
     threads: int = 2,
     context: Context | None = None,
+    survey: Survey | None = None,
     choice: PatchChoice = PatchChoice(),
     cache_bytes: int = CACHE_BYTES,
+    survey_bytes: int = SURVEY_BYTES,
 ) -> grain.DatasetIterator[dict[str, np.ndarray]]:
     """An endless, checkpointable iterator of raw batches.
 
@@ -69,8 +74,11 @@ def batches(
       context: more arrays for a patch, computed from its record and from the index in
         `record["image"]` of the patch's first sample (negative where the image was continued).
         Stacked into the batch; must be deterministic.
+      survey: computes from a record what `context` needs for any of its patches, and finds under
+        `record["survey"]`. Once a record while it is kept; must be deterministic.
       choice: how to avoid patches of air.
       cache_bytes: decoded images are kept in memory up to this size; the first that come stay.
+      survey_bytes: likewise surveys, also of images that are not; the last that were used stay.
 
     Returns:
       A Grain iterator, with `get_state` and `set_state`, of
@@ -87,7 +95,7 @@ def batches(
     shape = source[0]["image"].shape
     if patch is not None and len(patch) != len(shape):
         raise ValueError(f"patch {patch} for images of {len(shape)} axes")
-    cached = _Cached(source, cache_bytes)
+    cached = _Cached(source, cache_bytes, survey, survey_bytes)
     count = 1 if patch is None else patches_per_record(shape, patch)
 
     def cut(number: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -134,7 +142,7 @@ def random_patch(
     best, least = None, np.inf
     for corner in corners:
         window = image[tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True))]
-        air = float(np.mean(window < air_below)) if choice.tries > 1 else 0.0
+        air = np.count_nonzero(window < air_below) / window.size if choice.tries > 1 else 0.0
         if air < least:
             best, least = (window, corner), air
         if air <= choice.max_air:
@@ -152,7 +160,7 @@ def air_threshold(image: Float32[np.ndarray, "*space"], unit: str) -> float:
 
 
 def _example(
-    record: Record,
+    record: Mapping[str, Any],
     patch: tuple[int, ...] | None,
     air_below: float,
     choice: PatchChoice,
@@ -183,19 +191,31 @@ class _Rows(grain.MapDataset):
 
 
 class _Cached:
-    """Records with their air threshold; the first ones read stay decoded in memory.
+    """Records with their survey and air threshold; the first ones read stay decoded in memory.
 
     Every record is as likely to be asked for as any other, so evicting one for another gains
-    nothing.
+    nothing. Surveys are small, and dear: they have room of their own.
     """
 
-    def __init__(self, source: Sequence[Record], limit: int) -> None:
+    def __init__(
+        self, source: Sequence[Record], limit: int, survey: Survey | None, survey_limit: int
+    ) -> None:
         self._source = source
         self._left = limit
+        self._survey = survey
+        self._survey_limit = survey_limit
+        self._surveys = ArrayCache(survey_limit)
         self._kept: dict[int, tuple[Record, float]] = {}
         self._lock = threading.Lock()
 
-    def __getitem__(self, index: int) -> tuple[Record, float]:
+    def __getitem__(self, index: int) -> tuple[Mapping[str, Any], float]:
+        record, air = self._read(index)
+        survey = self._survey
+        if survey is None:
+            return record, air
+        return {**record, "survey": self._surveys.get(index, lambda: survey(record))}, air
+
+    def _read(self, index: int) -> tuple[Record, float]:
         found = self._kept.get(index)
         if found is None:
             record = self._source[index]
@@ -208,4 +228,4 @@ class _Cached:
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Cached, (self._source, self._left)
+        return _Cached, (self._source, self._left, self._survey, self._survey_limit)

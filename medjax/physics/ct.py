@@ -28,6 +28,7 @@ from medjax.physics.ct_local_noise import (
 from medjax.physics.ct_projector import backproject, project
 from medjax.physics.ct_ray_noise import blind_ray_noise, box_mean, ray_noise
 from medjax.physics.ct_ray_sums import Rays, ray_angles, ray_sums
+from medjax.physics.ct_survey import survey_slice, surveyed_rays
 
 __all__ = [
     "MU_WATER",
@@ -59,4 +60,6 @@ __all__ = [
     "ray_noise",
     "ray_sums",
     "simulate_low_dose",
+    "survey_slice",
+    "surveyed_rays",
 ]

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from medjax.physics.ct_dose import AIR_HU, MU_WATER, PADDING_HU
 
 # Three equal weights integrate cubics over [-1, 1] at these nodes (Chebyshev's quadrature).
-_ACROSS = np.array([-math.sqrt(0.5), 0.0, math.sqrt(0.5)])
+ACROSS = np.array([-math.sqrt(0.5), 0.0, math.sqrt(0.5)])
 
 
 class Rays(NamedTuple):
@@ -47,7 +47,7 @@ def ray_sums(
     noise is the patch's mean where its rays differ, beside bone and bowel; three times the work.
     """
     theta = ray_angles() if angles is None else np.asarray(angles)
-    nodes = _ACROSS * (width / 2) if width else np.zeros(1)
+    nodes = ACROSS * (width / 2) if width else np.zeros(1)
     aside = np.tile(nodes, len(theta))
     cos, sin = (np.repeat(f(theta), len(nodes)) for f in (np.cos, np.sin))
     rows, cols = hu_slice.shape

@@ -129,6 +129,14 @@ class Task:
         """Samples that `prepare` needs on each side of a patch, along each axis, and cuts off."""
         return (0,) * len(patch)
 
+    @property
+    def survey(self) -> Callable[[Record], np.ndarray] | None:
+        """What `context` needs of a scan whatever the patch: computed once, `record["survey"]`.
+
+        None: nothing. A record that comes without is surveyed by `context` itself.
+        """
+        return None
+
     def context(
         self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
     ) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax
@@ -21,9 +22,9 @@ from medjax.physics.ct import (
     Rays,
     local_blur,
     local_noise,
-    ray_angles,
-    ray_sums,
     simulate_low_dose,
+    survey_slice,
+    surveyed_rays,
 )
 from medjax.tasks.base import Case, Record
 from medjax.tasks.margins import margin_within
@@ -118,12 +119,21 @@ class LowDoseCT(Windowed):
             raise UserError(f"data.patch {patch[0]} {patch[1]}: low-dose CT takes square patches")
         return (max(margin(self.augment, patch)),) * 2
 
+    @property
+    def survey(self) -> Callable[[Record], np.ndarray] | None:
+        return self.probe
+
+    def probe(self, record: Record) -> Float32[np.ndarray, "angles crossings"]:
+        """Rays all over the slice, of which patches take theirs."""
+        return survey_slice(record["image"], PROBES)
+
     def context(
         self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
     ) -> dict[str, np.ndarray]:
-        image, pixel, side = record["image"], pixel_size_mm(record), patch[0]
+        shape, pixel, side = record["image"].shape, pixel_size_mm(record), patch[0]
+        survey = record["survey"] if "survey" in record else self.probe(record)
         row, column = (c + (side - 1) / 2 for c in corner)
-        rays = ray_sums(image, pixel, (row, column), ray_angles(PROBES), width=side)
+        rays = surveyed_rays(survey, shape, pixel, (row, column), width=side)
         return {"line_integrals": rays.integrals, "ray_offsets": rays.offsets_mm}
 
     def prepare(self, raw: dict[str, Array], key: PRNGKeyArray) -> Pair:

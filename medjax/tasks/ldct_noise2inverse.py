@@ -65,6 +65,10 @@ class Noise2InverseCT(LowDoseCT):
         super().margin(patch)
         return (0,) * len(patch)
 
+    @property
+    def survey(self) -> None:
+        return None
+
     def context(
         self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
     ) -> dict[str, np.ndarray]:

@@ -98,6 +98,10 @@ class LowDoseRegions(LowDoseProjections):
             )
         return (0, 0)
 
+    @property
+    def survey(self) -> None:
+        return None
+
     def context(
         self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
     ) -> dict[str, np.ndarray]:

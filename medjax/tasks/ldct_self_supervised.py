@@ -161,10 +161,13 @@ class RehearsedSelfSupervisedCT(SelfSupervisedCT):
     def note(self) -> str:
         return LowDoseCT.note.fget(self)  # pyright: ignore
 
+    def probe(self, record: Record) -> Float32[np.ndarray, "angles crossings"]:
+        return super().probe({**record, "image": self._noisy(record)})
+
     def context(
         self, record: Record, corner: tuple[int, ...], patch: tuple[int, ...]
     ) -> dict[str, np.ndarray]:
-        noisy = self._kept.get(_name(record), lambda: scanned_once(self, record).degraded)
+        noisy = self._noisy(record)
         seen = super().context({**record, "image": noisy}, corner, patch)
         return {**seen, "noisy": cut(noisy, corner, patch)[..., None]}
 
@@ -176,6 +179,9 @@ class RehearsedSelfSupervisedCT(SelfSupervisedCT):
 
     def judge(self, case: Case, restored: Float32[np.ndarray, "*space"]) -> dict[str, float]:
         return LowDoseCT.judge(self, case, restored)
+
+    def _noisy(self, record: Record) -> Float32[np.ndarray, "y x"]:
+        return self._kept.get(_name(record), lambda: scanned_once(self, record).degraded)
 
 
 def scanned_once(task: LowDoseCT, record: Record) -> Case:

@@ -1,9 +1,11 @@
 """Batches: resume exactly, the same on any number of threads and processes, real patches only."""
 
+import pickle
+
 import numpy as np
 import pytest
 
-from medjax.data.pipeline import PatchChoice, batches, patches_per_record, random_patch
+from medjax.data.pipeline import PatchChoice, _Cached, batches, patches_per_record, random_patch
 
 
 def source(count=3, shape=(40, 48), unit=""):
@@ -166,3 +168,58 @@ def test_programming_errors(wrong):
         make(**wrong)
     with pytest.raises(ValueError, match="no records"):
         batches([], batch_size=1, patch=None, seed=0)
+
+
+def surveyed(seen, **changes):
+    """Batches that carry a value of each record, and `seen` of the records that were surveyed."""
+
+    def survey(record):
+        seen.append(record["case"])
+        return record["image"][:1, :2]
+
+    def context(record, corner):
+        return {"first": record["survey"]}
+
+    return make(survey=survey, context=context, **changes)
+
+
+@pytest.mark.parametrize("threads", [0, 4])
+@pytest.mark.parametrize("cache_bytes", [0, 2**20])
+def test_a_record_is_surveyed_once_for_all_its_patches(threads, cache_bytes):
+    seen = []
+    for batch in take(surveyed(seen, threads=threads, cache_bytes=cache_bytes), 12):
+        number = batch["image"][:, 0, 0, 0] // (40 * 48)
+        np.testing.assert_array_equal(batch["first"][:, 0, 0], number * 40 * 48)
+        np.testing.assert_array_equal(batch["first"][:, 0, 1], number * 40 * 48 + 1)
+    assert sorted(seen) == ["0", "1", "2"]
+
+
+def test_surveys_that_find_no_room_are_made_again_and_change_nothing():
+    seen = []
+    one = take(surveyed(seen, threads=0, survey_bytes=0), 6)
+    assert len(seen) == 24
+    assert_equal(one, take(surveyed([], threads=3), 6))
+
+
+def test_cached_records_and_surveys_pickle():
+    cached = _Cached(source(), 2**20, _top_row, 2**20)
+    record, _ = pickle.loads(pickle.dumps(cached))[1]
+    np.testing.assert_array_equal(record["survey"], source()[1]["image"][0])
+    assert "survey" not in _Cached(source(), 2**20, None, 0)[1][0]
+
+
+def _top_row(record):
+    return record["image"][0].copy()
+
+
+def test_air_is_counted_as_its_mean():
+    rng = np.random.default_rng(3)
+    image = rng.choice([-1000.0, 40.0], (90, 70), p=[0.8, 0.2]).astype(np.float32)
+    for seed in range(40):
+        _, corner = random_patch(
+            image, (31, 17), -950.0, PatchChoice(), np.random.default_rng(seed)
+        )
+        corners = np.random.default_rng(seed).integers(0, (60, 54), size=(4, 2))
+        air = [np.mean(image[y : y + 31, x : x + 17] < -950) for y, x in corners]
+        few = [i for i, share in enumerate(air) if share <= 0.8]
+        assert corner == tuple(corners[few[0] if few else int(np.argmin(air))])
