@@ -9,7 +9,8 @@ over half a turn and detectors Δ apart,
 
 where σ²(θ) is the variance of the log projection of the ray through the patch's centre, T the
 apodised ramp and sinc² linear interpolation between detectors. So a data loader carries 64 line
-integrals beside each patch (`ray_sums`), and the training step shapes white noise (`local_noise`).
+integrals beside each patch (`ray_sums`; for many patches of one slice `surveyed_rays`), and the
+training step shapes white noise (`local_noise`).
 Streaks come out in the right direction and strength. Against 40 whole simulations at a quarter
 dose, in patches of 64² pixels of a 512² slice (a patient and a water ellipse), the standard
 deviation is within 1 % with rays spread across the patch (`width` of `ray_sums`); with rays through

@@ -5,7 +5,10 @@ Joseph's do, evenly spaced where they cross the slice's middle row (flat ones: i
 and not on a detector, so that each row is interpolated at one fraction for all rays of an angle.
 
 Two things make it rougher than `ray_sums`: the slice is averaged over 2 x 2 pixels first, and rays
-are interpolated between those that ran. `tests/physics/test_ct_survey.py` says by how much.
+are interpolated between those that ran. In patches of 170 pixels of a patient's slice of 512 x 512
+the standard deviation of the noise from a direction is within 0.1 % in the median, and in 99 of 100
+within 1.5 % (`tests/physics/test_ct_survey.py`). A survey costs as much as `ray_sums` of some 20
+patches.
 """
 
 import functools
@@ -124,5 +127,6 @@ def _between(
     places = np.clip(places, 0, last)
     first = np.minimum(places.astype(int), last - 1)
     later = places - first
-    before, after = (np.take_along_axis(rows, first + i, 1) for i in (0, 1))
+    flat = first + np.arange(len(rows))[:, None] * rows.shape[1]
+    before, after = (rows.reshape(-1).take(flat + i) for i in (0, 1))
     return before * (1 - later) + after * later

@@ -12,7 +12,11 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from medjax.data import pipeline
 from medjax.data.augment import Augment
 from medjax.errors import UserError
-from medjax.tasks.ldct import LowDoseCT
+from medjax.physics.ct import ray_angles, ray_sums
+from medjax.tasks.ldct import PROBES, LowDoseCT
+from medjax.tasks.ldct_noise2inverse import Noise2InverseCT
+from medjax.tasks.ldct_projection_volumes import LowDoseProjectionVolumes
+from medjax.tasks.ldct_regions import LowDoseRegions
 
 STILL = Augment(warp_probability=0.0, intensity_probability=0.0, flip=False)
 
@@ -65,6 +69,20 @@ def test_noise_differs_between_steps_and_not_within_one() -> None:
     first, again, other = (prepare(raw, jax.random.key(k)).degraded for k in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
+
+
+def test_patches_take_their_rays_from_one_survey_of_the_slice() -> None:
+    task, scan, patch = LowDoseCT(), record(body()), (64, 64)
+    assert task.survey is not None
+    given = task.context({**scan, "survey": task.survey(scan)}, (70, 81), patch)
+    rays = ray_sums(scan["image"], 1.5, (70 + 31.5, 81 + 31.5), ray_angles(PROBES), width=64)
+    np.testing.assert_allclose(given["ray_offsets"], rays.offsets_mm, atol=1e-4)
+    off = np.exp((given["line_integrals"] - rays.integrals) / 2) - 1
+    assert np.median(np.abs(off)) < 0.01
+    elsewhere = task.context({**scan, "survey": np.zeros((PROBES, 300))}, (70, 81), patch)
+    assert not elsewhere["line_integrals"].any()
+    for without in (LowDoseRegions, LowDoseProjectionVolumes, Noise2InverseCT):
+        assert without().survey is None
 
 
 def test_a_quarter_of_the_dose_doubles_the_noise() -> None:

@@ -13,8 +13,9 @@ from medjax.data.augment import Augment
 from medjax.errors import UserError
 from medjax.io import read_scan
 from medjax.metrics.ct import flat_tissue_mask, noise_hu
-from medjax.physics.ct import DoseModel
+from medjax.physics.ct import DoseModel, survey_slice
 from medjax.physics.ct_fbp import apodisation
+from medjax.tasks.ldct import PROBES
 from medjax.tasks.ldct_noise2inverse import Noise2InverseCT
 from medjax.tasks.ldct_self_supervised import (
     RehearsedSelfSupervisedCT,
@@ -102,6 +103,18 @@ def test_the_scan_is_made_once_and_the_clean_slice_is_not_seen() -> None:
     np.testing.assert_array_equal(raw["noisy"], again["noisy"])
     given, _ = errors(TASK)
     assert np.isfinite(given).all()
+
+
+def test_what_is_surveyed_is_the_noisy_scan(scan) -> None:
+    survey = TASK.survey(RECORD)
+    np.testing.assert_array_equal(survey, survey_slice(scan.degraded, PROBES))
+    assert np.abs(survey - survey_slice(RECORD["image"], PROBES)).max() > 0
+    alone, kept = (
+        TASK.context(record, CORNER, (SIDE, SIDE))
+        for record in (RECORD, {**RECORD, "survey": survey})
+    )
+    for name in alone:
+        np.testing.assert_array_equal(alone[name], kept[name])
 
 
 def test_a_noisy_scan_is_split_into_two_with_its_noise(scan) -> None:
