@@ -12,11 +12,9 @@ What runs where, by measurement (medjax/nn/conv.py has the numbers):
 | input gradient | a stride-1 convolution a phase of the stride (fold.py) | its transpose |
 | weight gradient | matrix products over blocks (weight_gradient.py) | its transpose |
 | all, depthwise | shifted products (depthwise.py) | as any other |
-| all, few channels | as any other | on NVIDIA in half precision padded to eight |
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +25,6 @@ from medjax.nn import fold
 from medjax.nn.geometry import Geometry
 from medjax.nn.weight_gradient import blocked_weight_gradient
 
-# Channels that NVIDIA's tensor cores read at once in half precision.
-TOGETHER = 8
-
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def forward(x: Array, kernel: Array, geometry: Geometry) -> Array:
@@ -38,8 +33,7 @@ def forward(x: Array, kernel: Array, geometry: Geometry) -> Array:
         x,
         kernel,
         cpu=_in_float32(partial(fold.forward, geometry=geometry, into=2)),
-        **_on_gpu(x.dtype, kernel.shape, geometry, partial(_padded, geometry=geometry)),
-        default=partial(_elsewhere, geometry=geometry),
+        default=partial(fold.forward, geometry=geometry, into=3),
     )
 
 
@@ -48,20 +42,17 @@ def forward(x: Array, kernel: Array, geometry: Geometry) -> Array:
 def input_gradient(dy: Array, kernel: Array, geometry: Geometry, space: tuple[int, ...]) -> Array:
     """Gradient by the input, of spatial shape `space`; also the transposed convolution."""
 
-    def transposed(product):
-        def gradient(dy: Array, kernel: Array) -> Array:
-            shape = (dy.shape[0], *space, kernel.shape[-2] * geometry.groups)
-            primal = jax.ShapeDtypeStruct(shape, dy.dtype)
-            return jax.linear_transpose(lambda x: product(x, kernel, geometry), primal)(dy)[0]
-
-        return gradient
+    def elsewhere(dy: Array, kernel: Array) -> Array:
+        shape = (dy.shape[0], *space, kernel.shape[-2] * geometry.groups)
+        primal = jax.ShapeDtypeStruct(shape, dy.dtype)
+        product = partial(fold.forward, kernel=kernel, geometry=geometry, into=3)
+        return jax.linear_transpose(product, primal)(dy)[0]
 
     return lax.platform_dependent(
         dy,
         kernel,
         cpu=_in_float32(partial(fold.input_gradient, geometry=geometry, space=space)),
-        **_on_gpu(dy.dtype, kernel.shape, geometry, transposed(_padded)),
-        default=transposed(_elsewhere),
+        default=elsewhere,
     )
 
 
@@ -70,45 +61,17 @@ def input_gradient(dy: Array, kernel: Array, geometry: Geometry, space: tuple[in
 def weight_gradient(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> Array:
     """Gradient by the kernel, of spatial shape `window`."""
 
-    def transposed(product):
-        def gradient(x: Array, dy: Array) -> Array:
-            shape = (*window, x.shape[-1] // geometry.groups, dy.shape[-1])
-            primal = jax.ShapeDtypeStruct(shape, x.dtype)
-            return jax.linear_transpose(lambda k: product(x, k, geometry), primal)(dy)[0]
-
-        return gradient
+    def elsewhere(x: Array, dy: Array) -> Array:
+        shape = (*window, x.shape[-1] // geometry.groups, dy.shape[-1])
+        primal = jax.ShapeDtypeStruct(shape, x.dtype)
+        return jax.linear_transpose(lambda k: fold.forward(x, k, geometry, into=3), primal)(dy)[0]
 
     return lax.platform_dependent(
         x,
         dy,
         cpu=_in_float32(partial(blocked_weight_gradient, geometry=geometry, window=window)),
-        **_on_gpu(x.dtype, (x.shape[-1], dy.shape[-1]), geometry, transposed(_padded)),
-        default=transposed(_elsewhere),
+        default=elsewhere,
     )
-
-
-def _elsewhere(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    return fold.forward(x, kernel, geometry, into=3)
-
-
-def _padded(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    """The same with zeros beside few channels and features, up to `TOGETHER` of them."""
-    channels, features = kernel.shape[-2:]
-    more, wider = max(0, TOGETHER - channels), max(0, TOGETHER - features)
-    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, more)])
-    kernel = jnp.pad(kernel, [(0, 0)] * (kernel.ndim - 2) + [(0, more), (0, wider)])
-    return _elsewhere(x, kernel, geometry)[..., :features]
-
-
-def _on_gpu(dtype, kernel: tuple[int, ...], geometry: Geometry, product) -> dict[str, Any]:
-    """`product` as NVIDIA's own where it serves: half precision of few channels or features.
-
-    cuDNN's kernels that use tensor cores take them in eights. One that does not took 0.31 of the
-    1.8 ms of CNN10's step on an H100, for its first layer of two channels.
-    """
-    half = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits == 16
-    few = geometry.groups == 1 and min(kernel[-2:]) < TOGETHER
-    return {"cuda": product} if half and few else {}
 
 
 def _space(x: Array) -> tuple[int, ...]:
