@@ -7,6 +7,8 @@ number of processes, and a global batch is the same patches in the same order on
 """
 
 import dataclasses
+import functools
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -102,8 +104,8 @@ def batches(
         record, air = cached[number % len(source)]
         return _example(record, patch, air, choice, context, rng)
 
-    numbers = grain.MapDataset.range(len(source) * count).seed(seed).shuffle()
-    mine = _Rows(numbers.random_map(cut).repeat(), batch_size, rows)
+    numbers = _Shuffled(len(source) * count, seed).seed(seed)
+    mine = _Rows(numbers.random_map(cut), batch_size, rows)
     reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return iter(mine.batch(len(rows), drop_remainder=True).to_iter_dataset(reading))
 
@@ -173,6 +175,30 @@ def _example(
         image, corner = random_patch(image, patch, air_below, choice, rng)
     more = context(record, corner) if context else {}
     return {"image": image[..., None], "spacing": record["spacing"], **more}
+
+
+class _Shuffled(grain.MapDataset):
+    """The numbers below `count`, without end, in an order of its own each epoch.
+
+    Grain's own shuffle draws until a number is in range: among 32 that takes 1.2 ms a number, more
+    than all else that makes a patch, and 0.003 ms among 65 536.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        super().__init__()
+        self._count, self._seed = count, seed
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: Any) -> Any:
+        epoch, place = divmod(index, self._count)
+        return int(_order(self._count, self._seed, epoch)[place])
+
+
+@functools.lru_cache(maxsize=8)
+def _order(count: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 class _Rows(grain.MapDataset):
