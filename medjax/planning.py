@@ -18,6 +18,8 @@ from medjax.tasks.base import each_axis
 from medjax.train.compiled import program
 
 ACCUMULATED = (1, 2, 4, 8)
+# Memory is planned before the CPU's instructions are chosen, so they need not be good ones.
+_QUICK: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
 _UNITS = {"B": 1, **{f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT")}}
 _UNITS |= {f"{p}iB": 1024 ** (i + 1) for i, p in enumerate("KMGT")}
 
@@ -67,7 +69,7 @@ def measure(
         seed=experiment.seed,
         state_sharding=state_sharding_of(experiment),
     )
-    said = plan.compiled().memory_analysis()
+    said = plan.compiled(_QUICK if jax.default_backend() == "cpu" else None).memory_analysis()
     if said is None:
         raise UserError(f"the compiler for {jax.devices()[0].device_kind} does not tell its memory")
     # Of what is returned, the state takes the place of the one that was given.
@@ -203,10 +205,18 @@ def options(before: Experiment, after: Experiment) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """A choice with what it takes."""
+    """A choice with what it takes.
+
+    Attributes:
+      choice: of the settings.
+      memory: by the compiler; None where it was not asked.
+      least: bytes that the step takes at least: the compiler's, or a share of a larger batch's.
+      fits: into the memory.
+    """
 
     choice: Choice
-    memory: Memory
+    memory: Memory | None
+    least: int
     fits: bool
 
 
@@ -220,6 +230,9 @@ def plan(
 ) -> list[Planned]:
     """Compiles one choice after another, up to the first that fits or, if asked, all of them.
 
+    Half the batch takes no less than half the memory. What is too large by that, with a tenth to
+    spare, is not compiled unless all are asked for.
+
     Args:
       experiment: as the user wants it.
       memory: bytes of a device.
@@ -229,13 +242,20 @@ def plan(
     """
     listed, found = list(choices(experiment, devices)), []
     raw: dict[int, dict[str, jax.ShapeDtypeStruct]] = {}
+    an_image: dict[tuple[str, str, Devices], float] = {}
     for i, choice in enumerate(listed):
         report(i, len(listed))
         batch = choice.experiment.data.batch
+        way = choice.precision, choice.remat, choice.experiment.devices
+        least = int(an_image.get(way, 0) * batch)
+        if least > 1.1 * memory and not every:
+            found.append(Planned(choice, None, least, fits=False))
+            continue
         if batch not in raw:
             raw[batch] = batch_like(choice.experiment)
         taken = measure(choice.experiment, raw[batch])
-        found.append(Planned(choice, taken, taken.total <= memory))
+        an_image.setdefault(way, taken.total / batch)
+        found.append(Planned(choice, taken, taken.total, taken.total <= memory))
         if found[-1].fits and not every:
             break
     report(len(listed), len(listed))

@@ -15,7 +15,7 @@ from medjax.cli.train import setting_of
 from medjax.errors import UserError
 
 if TYPE_CHECKING:
-    from medjax.planning import Memory, Planned
+    from medjax.planning import Planned
 
 GB = 1e9
 # What JAX reserves of an accelerator unless told otherwise.
@@ -25,9 +25,12 @@ USAGE = """usage: medjax plan EXPERIMENT --memory 80GB [OPTIONS] [--FIELD VALUE]
 Compiles the training step for its shapes, without data and without running it, and names the
 fastest settings that fit: as it stands, bfloat16, recomputed blocks, the batch in parts whose
 gradients are averaged. With several devices the work is spread over all, by batch, then by space.
+Half a batch takes no less than half the memory: what is too large by that is not compiled, and its
+total reads "> 94.2". A choice takes up to minutes to compile, a large patch hardly longer than a
+small one.
 
   --memory SIZE       of one device: 80GB (10^9 bytes each) or 80GiB (2^30)
-  --all               show every choice instead of stopping at the first that fits
+  --all               compile every choice, also those that cannot fit or follow one that does
   --setting cpu|full  as for train
   --FIELD VALUE       any that medjax train EXPERIMENT --help shows, e.g. --patch 4096 --batch 8
 
@@ -53,7 +56,7 @@ def run(args: Sequence[str]) -> int:
 
         Attributes:
           memory: of one device, such as 80GB (10^9 bytes each) or 80GiB (2^30).
-          all: show every choice instead of stopping at the first that fits.
+          all: compile every choice, also those that cannot fit or follow one that does.
           setting: cpu (minutes on 2 cores) or full (accelerators); if not given, what fits.
         """
 
@@ -94,7 +97,7 @@ def run(args: Sequence[str]) -> int:
             "A step is one of these smaller batches, so there are as many times more of them; "
             "batch normalisation, where there is any, sees one at a time.\n"
         )
-    if device.platform != "cpu" and taken.memory.total > RESERVED * memory:
+    if device.platform != "cpu" and taken.least > RESERVED * memory:
         sys.stdout.write(
             f"JAX takes {RESERVED:.0%} of a GPU's memory unless XLA_PYTHON_CLIENT_MEM_FRACTION "
             "says more; set it to 0.95.\n"
@@ -109,15 +112,21 @@ def _table(found: "Sequence[Planned]", taken: "Planned | None", memory: int) -> 
         table.add_column(column, justify="right")
     table.add_column("fits")
     for each in found:
-        sizes = _sizes(each.memory)
+        sizes = _sizes(each)
         fits = "yes" if each.fits else "no"
         table.add_row("->" if each is taken else "", each.choice.name, *sizes, fits)
     return table
 
 
-def _sizes(memory: "Memory") -> list[str]:
-    sizes = (memory.state, memory.batch, memory.temporary, memory.total)
-    return [f"{size / GB:.3g}" if size < GB else f"{size / GB:.1f}" for size in sizes]
+def _sizes(planned: "Planned") -> list[str]:
+    if planned.memory is None:
+        return ["", "", "", f"> {_gb(planned.least)}"]
+    memory = planned.memory
+    return [_gb(size) for size in (memory.state, memory.batch, memory.temporary, memory.total)]
+
+
+def _gb(size: int) -> str:
+    return f"{size / GB:.3g}" if size < GB else f"{size / GB:.1f}"
 
 
 def _said_of(platform: str, kind: str, devices: int) -> str:
@@ -133,16 +142,16 @@ def _said_of(platform: str, kind: str, devices: int) -> str:
 
 def _why(found: "Sequence[Planned]", taken: "Planned | None", memory: int) -> str:
     if taken is None:
-        least = min(found, key=lambda each: each.memory.total)
+        least = min(found, key=lambda each: each.least)
         return (
-            f"Nothing fits: the least is {least.memory.total / GB:.1f} GB ({least.choice.name}). "
+            f"Nothing fits: the least is {_sizes(least)[-1]} GB ({least.choice.name}). "
             "Take a smaller patch or network, or more devices.\n"
         )
     before = found[: found.index(taken)]
     if not before:
         return f"Takes {taken.choice.name}: it fits as it stands.\n"
-    lacking = ", ".join(f"{each.memory.total / GB:.1f}" for each in before)
+    lacking = ", ".join(_sizes(each)[-1] for each in before)
     return (
-        f"Takes {taken.choice.name}: {taken.memory.total / GB:.1f} GB, the first that fits; those "
+        f"Takes {taken.choice.name}: {taken.least / GB:.1f} GB, the first that fits; those "
         f"before it are faster or\nnearer to the experiment, but take {lacking} GB.\n"
     )

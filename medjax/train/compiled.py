@@ -68,12 +68,15 @@ class Program:
         """A fresh state, made where its shards live."""
         return self._init(rng.stream(self.seed, "init", 0), batch)
 
-    def compiled(self) -> jax.stages.Compiled:
+    def compiled(self, options: Mapping[str, str | bool] | None = None) -> jax.stages.Compiled:
         """The step compiled ahead of time, from shapes alone, so no later call can compile again.
 
         Takes state (donated), batch, root key and steps done. Where several processes run it, also
         whether each was asked to stop, and whether any was comes back as a metric: so they agree
         without a message of its own, and read the answer when they read the metrics.
+
+        Args:
+            options: of XLA's compiler, beside those that the platform needs.
         """
         everywhere = meshes.replicated(self.mesh)
 
@@ -86,10 +89,11 @@ class Program:
         count = jax.ShapeDtypeStruct((), np.int32, sharding=everywhere)
         asked = (share.asked_like(self.mesh),) if several() else ()
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.like)
+        platform = self.mesh.devices.flat[0].platform
         return (
             jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, everywhere))
             .lower(self.like, self.batch_like, key, count, *asked)
-            .compile(compiler_options=_OPTIONS.get(self.mesh.devices.flat[0].platform))
+            .compile(compiler_options={**_OPTIONS.get(platform, {}), **(options or {})})
         )
 
     def bind(self, compiled: jax.stages.Compiled) -> Run:
