@@ -87,7 +87,7 @@ def broken_resume(
       spoilt: how many of the newest checkpoints were damaged afterwards.
     """
     broken = []
-    begun = max(at - 1, 0) // save_every * save_every
+    begun = (at - 1) // save_every * save_every
     newest = max(saved, default=0)
     if newest < begun - save_every:
         broken.append(f"ended after step {at}, but the newest checkpoint was of step {newest}")
