@@ -17,6 +17,20 @@ channels last, in float32 or under bfloat16 autocast; first step and restored im
 with ours before anything is timed. Every round runs every contender once; torch/ours is the median
 of the rounds' ratios of its fastest (by the median) to ours: above 1 ours is faster.
 
+On an NVIDIA H100 (SXM; jax 0.11.2, PyTorch 2.11), `--setting full --dtype bfloat16 --rounds 5
+--models unet-2d-cgan,unet-2d,red-cnn,cnn10`, batches of 32 patches of 128 x 128, gave
+(benchmarks/results/nvidia-h100-80gb-hbm3.json):
+
+                  step ms    MFU    torch/ours step    torch/ours restore
+    unet-2d-cgan     10.2   28.7 %       1.35                1.00
+    unet-2d           5.4   11.7 %       1.74                1.40
+    red-cnn          12.8   36.6 %       1.00                1.07
+    cnn10             1.8    4.0 %       1.29                1.04
+
+RED-CNN's step is cuDNN's convolutions to 83 %, which are PyTorch's too. Input could not keep up: a
+batch took 45 to 56 ms with two reader threads on that host's 16 cores. Two causes are mended since
+(`physics/ct_survey.py`; `_Shuffled` in `data/pipeline.py`); with the first alone it took 17 to 19.
+
 With --processes rows compile together, which saves most of the time on GPUs with many CPU cores;
 they are still timed one after another, with nothing beside them.
 """

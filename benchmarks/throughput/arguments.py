@@ -49,7 +49,12 @@ def parsed(description: str | None, args: Sequence[str] | None = None) -> argpar
         default=["float32"],
         help=f"in which networks compute, of {', '.join(DTYPES)}; comma between them (float32)",
     )
-    add("--processes", type=positive, default=1, help="rows that compile at once (1)")
+    add(
+        "--processes",
+        type=positive,
+        default=1,
+        help="rows that compile, and lie on the device, at once (1)",
+    )
     add(
         "--compile-limit",
         type=positive,

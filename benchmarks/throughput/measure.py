@@ -210,6 +210,14 @@ def torch_on(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def leave_room() -> None:
+    """Gives the device what PyTorch keeps of it and does not use."""
+    if HAS_TORCH:
+        import torch
+
+        torch.cuda.empty_cache()
+
+
 def say(line: str) -> None:
     """Progress."""
     sys.stderr.write(f"{line}\n")

@@ -1,13 +1,14 @@
 """The throughput command on a tiny shape, what it says to wrong arguments, and its parts."""
 
 import json
+import multiprocessing
 import re
 import sys
 
 import pytest
 
 from benchmarks.throughput import __main__ as command
-from benchmarks.throughput import measure, show
+from benchmarks.throughput import measure, show, together
 from benchmarks.throughput.arguments import parsed
 from benchmarks.throughput.inputs import delivery
 from benchmarks.throughput.peaks import Peak, published
@@ -37,6 +38,25 @@ def test_the_command_measures_a_row_and_writes_it(tmp_path, monkeypatch, capsys)
     assert row["operations"]["agree"] and row["memory_bytes"]["temporary"] > 0
     assert row["input"]["fraction_of_step"] > 0 and row["input"]["dataset"] == "ct_samples"
     assert row["torch"]["training"] is None
+
+
+@pytest.mark.slow
+def test_rows_that_compile_together_are_timed_and_those_that_fail_are_told():
+    jobs = [
+        together.Job(name, "cpu", "float32", (12, 12), 2, Peak(1e12, "said so"), 2, "none", None)
+        for name in ("cnn10", "unet-3d")
+    ]
+    failed, row = together.in_groups(jobs, processes=2, limit=300)
+    assert isinstance(failed, together.Failed) and failed.row == "unet-3d"
+    assert "has 2 axes, unet-3d has 3" in failed.reason
+    assert isinstance(row, dict) and len(row["training"]["seconds"]) == 2
+
+
+def test_a_process_that_ends_without_a_word_is_told():
+    ours, theirs = multiprocessing.Pipe()
+    assert together._said(ours, 0.0) == ""
+    theirs.close()
+    assert "ended without a word" in together._said(ours, 1.0)
 
 
 @pytest.mark.parametrize(
