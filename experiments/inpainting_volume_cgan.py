@@ -21,7 +21,9 @@ full = Experiment(
     name="inpainting_volume_cgan",
     summary="3-D cGAN that fills missing slices and blocks of MR volumes",
     task=VolumeInpainting(),
-    network=MaskedConfig(UNetConfig(width=32, depth=3, max_width=256, norm="none")),
+    network=MaskedConfig(
+        UNetConfig(width=32, depth=3, max_width=256, norm="none", full_resolution_blocks=1)
+    ),
     method=CGAN(discriminator=PatchGANConfig(width=32, layers=2, norm="none")),
     data=Data(name="mri_t1", patch=(48, 64, 64), batch=4, threads=4),
     schedule=Schedule(steps=20_000, peak=5e-4, end=2e-6, warmup=200, clip=1.0),
@@ -31,10 +33,12 @@ full = Experiment(
 
 cpu = dataclasses.replace(
     full,
-    network=MaskedConfig(UNetConfig(width=8, depth=2, max_width=64, norm="none")),
+    network=MaskedConfig(
+        UNetConfig(width=8, depth=2, max_width=64, norm="none", full_resolution_blocks=1)
+    ),
     method=CGAN(discriminator=PatchGANConfig(width=8, layers=2, norm="none"), ema_decay=0.99),
     data=Data(name="mri_t1", patch=(24, 40, 40), batch=2),
-    schedule=Schedule(steps=400, peak=1.5e-3, end=1e-5, warmup=20, clip=1.0),
+    schedule=Schedule(steps=1000, peak=2e-3, end=1e-5, warmup=50, clip=1.0),
     tiling=Tiling(size=(48, 64, 64), overlap=8, batch=1),
     keep=Keep(save_every=200, log_every=20),
 )

@@ -141,4 +141,16 @@ SUITES: Mapping[str, Suite] = {
         entries=(Entry("cGAN", "inpainting_cgan"),),
         variants={"missing lines and blocks": {}},
     ),
+    "volumes": Suite(
+        entries=(
+            Entry("3-D cGAN", "inpainting_volume_cgan"),
+            Entry("2-D cGAN, slice by slice", "inpainting_volume_cgan2d"),
+        ),
+        variants={"missing slices and blocks": {}},
+        claims=(
+            Claim("3-D cGAN", "2-D cGAN, slice by slice", "psnr"),
+            Claim("3-D cGAN", "2-D cGAN, slice by slice", "ssim"),
+            Claim("3-D cGAN", "biharmonic fill", "psnr"),
+        ),
+    ),
 }

@@ -159,12 +159,15 @@ class VolumeInpainting(Inpainting):
 
     Attributes:
       marker: MR intensities are 0 or more, so a user marks missing samples with -1.
+      slicewise: the network sees axial slices one by one instead of volumes; the first guess in
+        them is that of the volume all the same.
     """
 
     gaps: Gaps = Gaps(lines=0.0, blocks=0.05, block_side=(6, 16), slices=0.2)
     window: tuple[float, float] = (0.0, 1.0)
     marker: float = -1.0
     augment: Augment = Augment(warp_probability=0.0)
+    slicewise: bool = False
 
     dims: ClassVar[int] = 3
     unit: ClassVar[str] = ""
@@ -173,6 +176,10 @@ class VolumeInpainting(Inpainting):
         *Inpainting.columns[:2],
         Column("mae", "MAE in gaps", "", "low", 4),
     )
+
+    @property
+    def network_dims(self) -> int:
+        return 2 if self.slicewise else 3
 
     def level(self, scan: Image) -> np.float32:
         known = scan[scan > self.marker]

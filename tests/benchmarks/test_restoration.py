@@ -1,5 +1,6 @@
 """What the benchmark makes of its numbers, on numbers made by hand."""
 
+import dataclasses
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from benchmarks.restoration import show
 from benchmarks.restoration.measuring import Value, columns
 from benchmarks.restoration.suites import SUITES, Claim
-from benchmarks.restoration.training import planned
+from benchmarks.restoration.training import cost, planned
 from medjax.experiment import Experiment
 from medjax.metrics.column import Column
 from medjax.tasks.base import Task, each_axis
@@ -89,6 +90,18 @@ def test_every_suite_names_experiments_that_differ_in_nothing_else_that_counts()
         assert len({_samples_seen(plan) for plan in plans}) == 1
         rows = {entry.name for entry in suite.entries}
         assert {claim.row for claim in suite.claims} <= rows
+
+
+@pytest.mark.parametrize("setting", ["cpu", "full"])
+def test_the_slices_of_volumes_are_filled_by_no_smaller_a_network(setting: str) -> None:
+    volumes, slices = (planned(e, setting, 0, None) for e in SUITES["volumes"].entries)
+    assert (volumes.task.network_dims, slices.task.network_dims) == (3, 2)
+    assert dataclasses.replace(volumes.task, slicewise=True) == slices.task
+    for part in ("data", "schedule", "tiling", "loss"):
+        assert getattr(volumes, part) == getattr(slices, part)
+    costs = [cost(plan, {}) for plan in (volumes, slices)]
+    for key in ("parameters", "kilo_flop_per_sample"):
+        assert costs[0][key] <= costs[1][key]
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
+from medjax.build import fold
 from medjax.data import pipeline
 from medjax.data.augment import Augment
 from medjax.errors import UserError
 from medjax.io import read_scan
-from medjax.physics.missing import Gaps, is_missing
+from medjax.physics.missing import MISSING, Gaps, is_missing
 from medjax.restore import restore_file
 from medjax.tasks.inpainting import Inpainting, VolumeInpainting
 
@@ -83,6 +84,20 @@ def test_files_are_filled_where_marked_and_otherwise_untouched(name) -> None:
     restored = undo(np.full_like(values, 0.25))
     np.testing.assert_array_equal(restored[~marked], scan["image"][~marked])
     np.testing.assert_allclose(restored[marked], 0.25 * task.level(file), rtol=1e-6)
+
+
+def test_slice_by_slice_the_guess_is_still_the_volumes() -> None:
+    """Between two slices of a volume that rises with z, the lost one lies, and no slice says so."""
+    slices = VolumeInpainting(augment=STILL, slicewise=True)
+    assert slices.network_dims == 2 and VolumeInpainting().network_dims == 3
+    z, y, x = np.ogrid[:6, :8, :10]
+    rising = (0.1 * z + 0 * y + 0 * x).astype(np.float32)
+    degraded = rising.copy()
+    degraded[3] = MISSING
+    seen = fold(slices.encode(jnp.asarray(degraded)[None, ..., None]), slices.network_dims)
+    assert seen.shape == (6, 8, 10, 2)
+    np.testing.assert_array_equal(seen[..., 1], is_missing(degraded))
+    np.testing.assert_allclose(seen[..., 0], rising, atol=1e-6)
 
 
 def test_missing_samples_do_not_change_a_volumes_level() -> None:
