@@ -4,7 +4,20 @@
 
 Volumes come from `mri_t1` (`medjax data prepare FOLDER --name mri_t1 --dims 3`). A fifth of the
 slices and blocks over a twentieth of the volume are missing. In a file of your own, set missing
-samples to -1. Neither setting was run.
+samples to -1. The `full` setting was not run.
+
+`python -m benchmarks.restoration --suite volumes --seeds 0 --draws 2` (`cpu` setting, two heads of
+other people, seed 0), PSNR and SSIM in the gaps:
+
+    nearest fill                          21.82 dB / 0.8876
+    linear fill                           23.08 dB / 0.8905
+    biharmonic fill                       25.06 dB / 0.9167
+    3-D cGAN                              24.57 dB / 0.9032
+    2-D cGAN, slice by slice              23.92 dB / 0.8801
+
+The 3-D network is ahead of the 2-D one by 0.65 dB [0.47, 0.91] and 0.0231 [0.0134, 0.0268] in SSIM.
+Both are behind the biharmonic fill, which solves an equation in each gap, the 3-D one by 0.49 dB
+[0.10, 1.06].
 """
 
 import dataclasses
