@@ -19,9 +19,9 @@ slices, not on other patients.
 It has not been run whole. Of `--doses 0.25 --seeds 0,1,2 --photons 2e5 --slices 22` (one slice, two
 noise realisations, an input of 29 HU), with the networks that were trained (`cpu` settings; DDANet,
 its twin and RED-CNN under three seeds, CNN10 under two, RDAE and cGAN under one, no WGAN-VGG;
-DDANet's seed 1, 564 steps of its seed 2 and the twin's seeds 1 and 2 on an H100, the others of these two
-on CPU) and PyTorch's of seed 0 (each 37.6 s on the H100, as DDANet took there; the copy of DDANet
-that was trained beside them was lost, and the same seed trained again on CPU):
+DDANet's seed 1, 564 steps of its seed 2 and the twin's seeds 1 and 2 on an H100, the others of
+these two on CPU) and PyTorch's of seed 0 (each 37.6 s on the H100, as DDANet took there; the copy
+of DDANet that was trained beside them was lost, and the same seed trained again on CPU):
 
                                   PSNR   SSIM    RMSE HU  noise HU  nodules found
     low-dose FBP                  27.57  0.7528   74.3     29.3       0.42
@@ -36,11 +36,12 @@ that was trained beside them was lost, and the same seed trained again on CPU):
     RED-CNN (PyTorch)             31.31  0.8775   46.8      7.2       0.42
     CNN10 (PyTorch)               29.85  0.8441   58.1     15.7       0.50
 
-DDANet minus its twin +1.54 dB [1.34, 1.75] over three seeds, minus RED-CNN in PyTorch +3.31 dB: HOLD.
-Noise at most 12 HU: HOLDS. MTF50 at least 95 % of full dose's: 50 % at low contrast, 94 % at high:
-DOES NOT HOLD. Nodule sensitivity 97 % of full dose's, wanted 98 %: DOES NOT HOLD. From the image
-alone it is behind its twin (-0.58 dB, seed 0), with 40 % of full dose's sensitivity. Lesion d' told
-nothing: 0.0 for the input and most rows, 1.1 at full dose, intervals of 1.5 and more on either side.
+DDANet minus its twin +1.54 dB [1.34, 1.75] over three seeds, minus RED-CNN in PyTorch +3.31 dB:
+HOLD. Noise at most 12 HU: HOLDS. MTF50 at least 95 % of full dose's: 50 % at low contrast, 94 % at
+high: DOES NOT HOLD. Nodule sensitivity 97 % of full dose's, wanted 98 %: DOES NOT HOLD. From the
+image alone it is behind its twin (-0.58 dB, seed 0), with 40 % of full dose's sensitivity. Lesion
+d' told nothing: 0.0 for the input and most rows, 1.1 at full dose, intervals of 1.5 and more each
+way.
 """
 
 import argparse
