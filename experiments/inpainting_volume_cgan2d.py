@@ -4,8 +4,12 @@
 
 What `inpainting_volume_cgan` has to beat: the same volumes, gaps, patches and steps. The first
 guess is interpolated in the volume, from the neighbouring slices too; the network sees it and the
-mask one axial slice at a time, and has more parameters and multiply-adds a voxel. The results of
-both are in the docstring of `inpainting_volume_cgan`. The `full` setting was not run.
+mask one axial slice at a time, and has more parameters and multiply-adds a voxel.
+
+`python -m benchmarks.restoration --suite volumes --draws 2` (`cpu` settings, both test heads, two
+sets of gaps, three training seeds) printed 23.88 dB, 0.8881 in SSIM and 0.0284 in MAE inside the
+gaps, beside 24.49 dB, 0.9024 and 0.0255 of the 3-D network, whose docstring has the other rows. The
+`full` setting was not run.
 """
 
 import dataclasses
