@@ -7,6 +7,7 @@ device on which the compilers try their kernels: compile times say so, and choic
 noisier. Together they must fit into the device's memory: 12 of the `full` rows did not into 80 GB.
 """
 
+import contextlib
 import multiprocessing
 import time
 import traceback
@@ -78,9 +79,11 @@ def _group(jobs: Sequence[Job], limit: float) -> Iterator[dict | Failed]:
             process.join()
             yield Failed(job.row, job.dtype, said or f"not compiled within {limit:g} s")
     for job, pipe, process in waiting:
-        pipe.send(_GO)
+        # Where it ended while it waited, that is told next.
+        with contextlib.suppress(BrokenPipeError):
+            pipe.send(_GO)
         said = _said(pipe, None)
-        yield said if isinstance(said, dict) else Failed(job.row, job.dtype, said or "it ended")
+        yield said if isinstance(said, dict) else Failed(job.row, job.dtype, said)
         process.join()
 
 
@@ -88,7 +91,7 @@ def _said(pipe: Connection, seconds: float | None) -> Any:
     """What the process says next; empty where it does not in time, or ended without a word."""
     try:
         return pipe.recv() if pipe.poll(seconds) else ""
-    except EOFError:
+    except (EOFError, ConnectionResetError):
         return "its process ended without a word, as when memory runs out"
 
 
