@@ -17,19 +17,24 @@ channels last, in float32 or under bfloat16 autocast; first step and restored im
 with ours before anything is timed. Every round runs every contender once; torch/ours is the median
 of the rounds' ratios of its fastest (by the median) to ours: above 1 ours is faster.
 
-On an NVIDIA H100 (SXM; jax 0.11.2, PyTorch 2.11), `--setting full --dtype bfloat16 --rounds 5
---models unet-2d-cgan,unet-2d,red-cnn,cnn10`, batches of 32 patches of 128 x 128, gave
+On an NVIDIA H100 (SXM; jax 0.11.2, PyTorch 2.11), `--setting full --dtype bfloat16 --rounds 5`, in
+batches of 32 patches of 128 x 128, of unet-3d-cgan 4 of 32 x 96 x 80, gave
 (benchmarks/results/nvidia-h100-80gb-hbm3.json):
 
-                  step ms    MFU    torch/ours step    torch/ours restore
-    unet-2d-cgan     10.2   28.7 %       1.35                1.00
-    unet-2d           5.4   11.7 %       1.74                1.40
-    red-cnn          12.8   36.6 %       1.00                1.07
-    cnn10             1.8    4.0 %       1.29                1.04
+                    step ms    MFU    torch/ours step    torch/ours restore
+    unet-2d-cgan       10.2   28.7 %       1.35                1.00
+    unet-2d             5.4   11.7 %       1.74                1.40
+    unet-3d-cgan       19.5    9.3 %       1.10                0.86
+    red-cnn            12.8   36.6 %       1.00                1.07
+    cnn10               1.8    4.0 %       1.29                1.04
+    autoencoder        48.2   18.0 %       1.04                0.98
+    plain-cnn-wgan     25.9   12.2 %       3.61                1.51
 
-RED-CNN's step is cuDNN's convolutions to 83 %, which are PyTorch's too. Input could not keep up: a
-batch took 45 to 56 ms with two reader threads on that host's 16 cores. Two causes are mended since
-(`physics/ct_survey.py`; `_Shuffled` in `data/pipeline.py`); with the first alone it took 17 to 19.
+RED-CNN's step is cuDNN's convolutions to 83 %, which are PyTorch's too. A batch of CT patches took 45
+to 56 ms with two reader threads on that host's 16 cores, 9 ms since a slice is surveyed once
+(`physics/ct_survey.py`) and patches are ordered by `_Shuffled` in `data/pipeline.py`; one of
+unet-3d-cgan takes 33 ms, more than its step. With `--processes 4 --compile-limit 150` rdae, unet-3d,
+attention, unet-4d and cvae did not compile in time, PyTorch's variants among them.
 
 With --processes rows compile together, which saves most of the time on GPUs with many CPU cores;
 they are still timed one after another, with nothing beside them.
