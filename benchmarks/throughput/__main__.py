@@ -30,11 +30,11 @@ batches of 32 patches of 128 x 128, of unet-3d-cgan 4 of 32 x 96 x 80, gave
     autoencoder        48.2   18.0 %       1.04                0.98
     plain-cnn-wgan     25.9   12.2 %       3.61                1.51
 
-RED-CNN's step is cuDNN's convolutions to 83 %, which are PyTorch's too. A batch of CT patches took 45
-to 56 ms with two reader threads on that host's 16 cores, 9 ms since a slice is surveyed once
+RED-CNN's step is cuDNN's convolutions to 83 %, which are PyTorch's too. A batch of CT patches took
+45 to 56 ms with two reader threads on that host's 16 cores, 9 ms since a slice is surveyed once
 (`physics/ct_survey.py`) and patches are ordered by `_Shuffled` in `data/pipeline.py`; one of
-unet-3d-cgan takes 33 ms, more than its step. With `--processes 4 --compile-limit 150` rdae, unet-3d,
-attention, unet-4d and cvae did not compile in time, PyTorch's variants among them.
+unet-3d-cgan takes 33 ms, more than its step. With `--processes 4 --compile-limit 150` rdae,
+unet-3d, attention, unet-4d and cvae did not compile in time, PyTorch's variants among them.
 
 With --processes rows compile together, which saves most of the time on GPUs with many CPU cores;
 they are still timed one after another, with nothing beside them.
