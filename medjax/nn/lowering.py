@@ -10,7 +10,7 @@ What runs where, by measurement (medjax/nn/conv.py has the numbers):
 |---|---|---|
 | forward | XLA's in 1-D and 2-D, others folded into 2-D (fold.py) | XLA's, 4-D folded into 3-D |
 | input gradient | a stride-1 convolution a phase of the stride (fold.py) | its transpose |
-| weight gradient | matrix products over blocks (weight_gradient.py) | its transpose |
+| weight gradient | by size (weight_convolution.py), as XLA's or as blocks | its transpose |
 | all, depthwise | shifted products (depthwise.py) | as any other |
 """
 
@@ -23,6 +23,7 @@ from jaxtyping import Array
 
 from medjax.nn import fold
 from medjax.nn.geometry import Geometry
+from medjax.nn.weight_convolution import convolved_weight_gradient, faster_on_cpu
 from medjax.nn.weight_gradient import blocked_weight_gradient
 
 
@@ -66,10 +67,12 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry, window: tuple[int, 
         primal = jax.ShapeDtypeStruct(shape, x.dtype)
         return jax.linear_transpose(lambda k: fold.forward(x, k, geometry, into=3), primal)(dy)[0]
 
+    convolved = faster_on_cpu(x, dy, geometry)
+    on_cpu = convolved_weight_gradient if convolved else blocked_weight_gradient
     return lax.platform_dependent(
         x,
         dy,
-        cpu=_in_float32(partial(blocked_weight_gradient, geometry=geometry, window=window)),
+        cpu=_in_float32(partial(on_cpu, geometry=geometry, window=window)),
         default=elsewhere,
     )
 

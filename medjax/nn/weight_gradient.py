@@ -1,8 +1,9 @@
 """The weight gradient of a convolution as matrix products over blocks that stay in the cache.
 
-XLA writes it as a convolution whose window is the whole image, which its CPU kernels run at a
-tenth of their speed. Here a `lax.scan` walks over blocks of positions; in each, shifted copies of
-the input and of the output's gradient stand side by side and one matrix product adds all pairs.
+XLA writes it as a convolution whose window is the whole image, which its CPU kernels run slowly
+where the image is large or channels are many (weight_convolution.py says when they do not). Here
+a `lax.scan` walks over blocks of positions; in each, shifted copies of the input and of the
+output's gradient stand side by side and one matrix product adds all pairs.
 
 A kernel dimension's shifts go to either side: to the input ("input side": one strided slice a
 tap), or to the output's gradient, where the input supplies the phases of the stride. The side

@@ -1,0 +1,100 @@
+"""Both ways to the weight gradient against the transpose of XLA's own convolution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from medjax.nn.geometry import Geometry
+from medjax.nn.weight_convolution import convolved_weight_gradient, faster_on_cpu
+from medjax.nn.weight_gradient import blocked_weight_gradient
+
+WAYS = (convolved_weight_gradient, blocked_weight_gradient)
+
+
+def noise(seed: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def reference(x, dy, geometry, window):
+    """By tap: the shifted input and the gradient multiplied and added up, in float64."""
+    x, dy = (np.asarray(a, np.float64) for a in (x, dy))
+    low = [max(0, lo) for lo, _ in geometry.pads]
+    high = [max(0, hi) + 8 for _, hi in geometry.pads]
+    wide = np.pad(x, [(0, 0), *zip(low, high, strict=True), (0, 0)])
+    taps = np.zeros((*window, x.shape[-1], dy.shape[-1]))
+    for tap in np.ndindex(*window):
+        starts = [
+            t * d + pad - lo
+            for t, d, pad, (lo, _) in zip(tap, geometry.dilation, low, geometry.pads, strict=True)
+        ]
+        cut = tuple(
+            slice(a, a + (n - 1) * s + 1, s)
+            for a, n, s in zip(starts, dy.shape[1:-1], geometry.strides, strict=True)
+        )
+        taps[tap] = np.tensordot(
+            wide[(slice(None), *cut)], dy, (range(x.ndim - 1), range(dy.ndim - 1))
+        )
+    return taps
+
+
+CASES = {
+    "1-D": ((9,), (3,), Geometry((1,), ((1, 1),), (1,))),
+    "valid 5x5": ((9, 8), (5, 5), Geometry((1, 1), ((0, 0), (0, 0)), (1, 1))),
+    "same": ((6, 7), (3, 3), Geometry((1, 1), ((1, 1), (1, 1)), (1, 1))),
+    "strided, last samples unused": ((8, 6), (4, 3), Geometry((2, 3), ((1, 0), (0, 0)), (1, 1))),
+    "dilated": ((9, 9), (3, 2), Geometry((1, 1), ((2, 2), (0, 1)), (2, 3))),
+    "cropped": ((9, 9), (3, 3), Geometry((1, 2), ((-1, -2), (1, -1)), (1, 1))),
+    "3-D": ((5, 6, 4), (3, 3, 3), Geometry((1, 1, 1), ((1, 1),) * 3, (1, 1, 1))),
+    "3-D, strided": ((6, 5, 6), (4, 4, 4), Geometry((2, 2, 2), ((1, 1),) * 3, (1, 1, 1))),
+    "3-D, cropped": ((6, 5, 5), (3, 1, 2), Geometry((2, 1, 1), ((-1, 0),) * 3, (1, 1, 2))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_both_ways_are_the_gradient(name):
+    space, window, geometry = CASES[name]
+    x = noise(0, 2, *space, 3)
+    dy = noise(1, 2, *geometry.out_space(space, window), 2)
+    wanted = reference(x, dy, geometry, window)
+    for way in WAYS:
+        found = jax.jit(way, static_argnums=(2, 3))(x, dy, geometry, window)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_reference_is_the_gradient_of_a_convolution():
+    space, window, geometry = CASES["dilated"]
+    x, dy = noise(0, 2, *space, 3), noise(1, 2, *geometry.out_space(space, window), 2)
+
+    def product(kernel):
+        y = lax.conv_general_dilated(
+            x,
+            kernel,
+            (1, 1),
+            geometry.pads,
+            rhs_dilation=geometry.dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return jnp.vdot(y, dy)
+
+    wanted = jax.grad(product)(jnp.zeros((*window, 3, 2)))
+    np.testing.assert_allclose(reference(x, dy, geometry, window), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("x", "dy", "expected"),
+    [
+        ((8, 64, 64, 16), (8, 60, 60, 16), True),
+        ((2, 24, 40, 40, 8), (2, 24, 40, 40, 8), True),
+        ((4, 128, 128, 128), (4, 128, 128, 128), False),
+        ((4, 64, 64, 24), (4, 64, 64, 1), False),
+        ((1, 64, 64, 16), (1, 64, 64, 16), False),
+        ((2, 8, 6, 24, 24, 8), (2, 8, 6, 24, 24, 8), False),
+    ],
+)
+def test_the_way_is_chosen_as_it_was_measured(x, dy, expected):
+    n = len(x) - 2
+    geometry = Geometry((1,) * n, ((0, 0),) * n, (1,) * n)
+    given, gradient = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x, dy))
+    assert faster_on_cpu(given, gradient, geometry) is expected
