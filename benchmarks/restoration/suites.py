@@ -121,6 +121,7 @@ SUITES: Mapping[str, Suite] = {
     "fmri": Suite(
         entries=(
             Entry("4-D cGAN", "fmri_cgan4d"),
+            Entry("(3+1)-D cGAN", "fmri_cgan31d"),
             Entry("3-D cGAN, volume by volume", "fmri_cgan3d"),
         ),
         variants={"dropouts, noise, motion": {}},

@@ -23,6 +23,7 @@ from medjax.nn.blocks import (
     spatial_dims,
     to_image,
 )
+from medjax.nn.factorised import along, factors
 
 LevelBlock = Literal["plain", "residual"]
 SkipAttention = Literal["none", "gate", "squeeze_excite"]
@@ -60,7 +61,7 @@ class UNetConfig(NetworkConfig):
     their means (arXiv:1709.01507)."""
     factorised: bool = False
     """Every convolution but the last over space and then over time, the leading axis
-    (arXiv:1711.11248)."""
+    (arXiv:1711.11248), which is not halved; for series, and volumes of few or thick slices."""
     remat: Remat = "none"
     """What the backward pass computes again instead of keeping it: nothing, or each level's and
     each full-resolution block's inside. The same result with less memory and a third more work."""
@@ -95,7 +96,7 @@ class UNet(nn.Module):
         self, x: Float[Array, "batch *space channel"], *, train: bool = False
     ) -> Float[Array, "batch *space out"]:
         config = self.config
-        spatial_dims(x)
+        dims = spatial_dims(x)
         widths = [min(config.width * 2**i, config.max_width) for i in range(config.depth + 1)]
 
         def convolve(h: Array, level: int, stride: int = 1) -> Array:
@@ -136,7 +137,8 @@ class UNet(nn.Module):
             return block(h)
 
         lifted = partial(kept_or_not, config.remat)
-        h = pad_to_multiple(x, 2**config.depth).astype(config.dtype)
+        halved = factors(dims)[0] if config.factorised else (True,) * dims
+        h = pad_to_multiple(x, along(halved, 2**config.depth)).astype(config.dtype)
         skips: list[Array] = []
         for level in range(config.depth + 1):
             h = lifted(down)(self, level, h)

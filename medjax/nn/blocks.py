@@ -4,7 +4,7 @@ Arrays are `[batch, *space, channel]`; the number of spatial dimensions is the i
 two. Parameters and statistics are float32 whatever type the convolutions compute in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from medjax.nn.conv import Conv, ConvTranspose
 from medjax.nn.factorised import FactorisedConv, along, factors
+from medjax.nn.geometry import per_dimension
 from medjax.nn.norm import BatchNorm
 
 Norm = Literal["batch", "instance", "none"]
@@ -97,7 +98,8 @@ def convolution(factorised: bool) -> Callable[..., Conv | FactorisedConv]:
 class ConvUnit(nn.Module):
     """Convolution, normalisation, LeakyReLU.
 
-    `factorised` convolves over space and then over time, the leading axis (nn/factorised.py).
+    `factorised` convolves over space and then over time, the leading axis, which keeps its length
+    (nn/factorised.py).
     """
 
     features: int
@@ -151,8 +153,8 @@ class Upsample(nn.Module):
     """Double every spatial dimension, then normalisation and LeakyReLU.
 
     `"transpose"` is a 4-tap transposed convolution of stride 2 (even coverage, so no checkerboard
-    from overlap); `"nearest"` repeats and convolves with 3 taps. `factorised` doubles space and
-    then time, the leading axis.
+    from overlap); `"nearest"` repeats and convolves with 3 taps. `factorised` leaves time, the
+    leading axis, as it is.
     """
 
     features: int
@@ -164,26 +166,25 @@ class Upsample(nn.Module):
     @nn.compact
     def __call__(self, x: Features, *, train: bool) -> Features:
         dims = spatial_dims(x)
+        doubled = factors(dims)[0] if self.factorised else (True,) * dims
         if self.mode == "nearest":
-            for axis in range(1, dims + 1):
-                x = jnp.repeat(x, 2, axis)
+            for axis in range(dims):
+                x = jnp.repeat(x, 2, axis + 1) if doubled[axis] else x
             unit = ConvUnit(
                 self.features, norm=self.norm, dtype=self.dtype, factorised=self.factorised
             )
             return unit(x, train=train)
         if self.mode != "transpose":
             raise ValueError(f"upsample is 'transpose' or 'nearest', not {self.mode!r}")
-        for axes in factors(dims) if self.factorised else ((True,) * dims,):
-            x = ConvTranspose(
-                self.features,
-                along(axes, 4),
-                strides=along(axes, 2),
-                use_bias=self.norm == "none",
-                dtype=jnp.dtype(self.dtype),
-                kernel_init=he_normal(2 ** sum(axes)),
-            )(x)
-            x = activate(Normalise(self.norm)(x, train=train))
-        return x
+        x = ConvTranspose(
+            self.features,
+            along(doubled, 4),
+            strides=along(doubled, 2),
+            use_bias=self.norm == "none",
+            dtype=jnp.dtype(self.dtype),
+            kernel_init=he_normal(2 ** sum(doubled)),
+        )(x)
+        return activate(Normalise(self.norm)(x, train=train))
 
 
 def to_image(
@@ -219,10 +220,14 @@ def to_image(
     return degraded[..., :out_channels].astype(jnp.float32) + h if residual else h
 
 
-def pad_to_multiple(x: Features, multiple: int) -> Float[Array, "batch *padded channel"]:
+def pad_to_multiple(
+    x: Features, multiple: int | Sequence[int]
+) -> Float[Array, "batch *padded channel"]:
     """Reflect `x` at the far end of each spatial dimension up to a multiple of `multiple`.
 
     Axes shorter than the padding are reflected to and fro; an axis of one sample is repeated.
     """
-    pads = [(0, 0), *((0, -n % multiple) for n in x.shape[1:-1]), (0, 0)]
+    multiples = per_dimension(multiple, spatial_dims(x))
+    lengths = zip(x.shape[1:-1], multiples, strict=True)
+    pads = [(0, 0), *((0, -n % m) for n, m in lengths), (0, 0)]
     return jnp.pad(x, pads, mode="reflect")
