@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from medjax.nn import depthwise
 from medjax.nn.geometry import Geometry
+from medjax.nn.widened import neighbours, widened
 
 _SPACE = "UVWXYZ"
 
@@ -46,7 +47,7 @@ def forward(x: Array, kernel: Array, geometry: Geometry, into: int) -> Array:
     if into == 2 and depthwise.is_depthwise(x.shape[-1], geometry):
         return depthwise.forward(x, kernel, geometry)
     if n <= into:
-        return stock(x, kernel, geometry)
+        return _narrow(x, kernel, geometry) if into == 2 else stock(x, kernel, geometry)
     (count,) = geometry.first(1).out_space(x.shape[1:2], kernel.shape[:1])
     starts = [t * geometry.dilation[0] - geometry.pads[0][0] for t in range(kernel.shape[0])]
 
@@ -55,6 +56,17 @@ def forward(x: Array, kernel: Array, geometry: Geometry, into: int) -> Array:
 
     walk = _Walk(tuple(starts), geometry.strides[0], count)
     return _folded(x, kernel, walk, geometry.groups, within)
+
+
+def _narrow(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """XLA's, with neighbouring outputs found at once where channels are few."""
+    out = geometry.out_space(x.shape[1:-1], kernel.shape[:-2])
+    features = kernel.shape[-1]
+    count = neighbours(x.shape[-1], features, out[-1], geometry)
+    if count == 1:
+        return stock(x, kernel, geometry)
+    y = stock(x, *widened(kernel, count, geometry))
+    return y.reshape(x.shape[0], *out, features)
 
 
 def input_gradient(dy: Array, kernel: Array, geometry: Geometry, space: tuple[int, ...]) -> Array:
