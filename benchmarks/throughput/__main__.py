@@ -36,6 +36,18 @@ RED-CNN's step is cuDNN's convolutions to 83 %, which are PyTorch's too. A batch
 unet-3d-cgan takes 33 ms, more than its step. With `--processes 4 --compile-limit 150` rdae,
 unet-3d, attention, unet-4d and cvae did not compile in time, PyTorch's variants among them.
 
+On 2 idle cores of a Xeon (AVX-512; jax 0.10.1, PyTorch 2.13), `--rounds 5 --models
+red-cnn,unet-2d,unet-3d,cnn10,plain-cnn,autoencoder`, `cpu` settings in float32
+(benchmarks/results/xeon-2-cores.json), PyTorch is ahead in all:
+
+                  step ms    MFU    torch/ours step    torch/ours restore
+    red-cnn          58.9   49.3 %       0.72                0.76
+    unet-2d         100.0   34.0 %       0.67                0.87
+    unet-3d         128.4   20.3 %       0.58                0.99
+    cnn10            59.1   33.7 %       0.60                0.97
+    plain-cnn       104.0   47.5 %       0.79                0.91
+    autoencoder     119.7   23.0 %       0.53                0.54
+
 With --processes rows compile together, which saves most of the time on GPUs with many CPU cores;
 they are still timed one after another, with nothing beside them.
 """
