@@ -15,8 +15,7 @@ the batch norm of medjax/nn/norm.py:
 | 2-D U-Net, 4x256^2, base 32 | 12 | 0.97 |
 | 3-D U-Net, 2x48^3, base 16 | 45 | 0.69 |
 
-Stock varies most from run to run. What is left to PyTorch is copies: in 3-D of the shifts that are
-folded into channels, and in the weight gradient.
+Stock varies most from run to run.
 """
 
 from collections.abc import Callable, Sequence

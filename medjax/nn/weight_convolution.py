@@ -9,12 +9,15 @@ from jax import ShapeDtypeStruct, lax
 from jaxtyping import Array
 
 from medjax.nn.geometry import Geometry
+from medjax.nn.weight_gradient import fitted
 
 _SPACE = "UV"
-# Numbers in both arrays up to which XLA's CPU kernels are ahead of `weight_gradient`'s products,
-# and how many of them with many channels. Measured on 2 cores of a Xeon with AVX-512 (jax 0.10.1):
-# 1.2 to 2.4 times as fast within (16 to 96 channels at 16² to 256², 8 to 64 at 12³ to 48³), a
-# quarter to two thirds as fast beyond, with one feature, or with one image of 16 channels.
+# Numbers in both arrays up to which this is taken, and how many of them with many channels. Chosen
+# beside other work on both cores of a Xeon with AVX-512 (jax 0.10.1), where it was 1.2 to 2.4 times
+# as fast as `weight_gradient`'s products. On idle cores, 64² patches: 8 of 1, 2 and 16 channels 1.6
+# to 2.5 times, 32 to 96 channels 0.9 to 1.2, above 4 million numbers and in 3-D 0.7 to 0.9 with few
+# exceptions: a bound near 2**21 would suit idle cores better. With one feature, one image of 16
+# channels or beyond the bounds it is a quarter to two thirds as fast.
 _MOST, _MOST_WIDE = 2**23, 2**22
 _WIDE, _FEWEST_FEATURES, _FEWEST_CHANNELS_OF_ONE = 96, 8, 32
 
@@ -22,7 +25,7 @@ _WIDE, _FEWEST_FEATURES, _FEWEST_CHANNELS_OF_ONE = 96, 8, 32
 def faster_on_cpu(
     x: Array | ShapeDtypeStruct, dy: Array | ShapeDtypeStruct, geometry: Geometry
 ) -> bool:
-    """Whether this is faster there than `weight_gradient.blocked_weight_gradient`."""
+    """Whether it is taken there instead of `weight_gradient.blocked_weight_gradient`."""
     channels, features, numbers = x.shape[-1], dy.shape[-1], x.size + dy.size
     images = x.shape[0] * (dy.shape[1] if dy.ndim == 5 else 1)
     return (
@@ -37,23 +40,16 @@ def faster_on_cpu(
 def convolved_weight_gradient(
     x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]
 ) -> Array:
-    """Gradient by the kernel, `[*window, channel, features]`, of a convolution without groups.
-
-    Args:
-        x: input, `[batch, *space, channel]`.
-        dy: gradient of the output, `[batch, *out, features]`.
-        geometry: of the convolution.
-        window: the kernel's spatial shape.
-    """
+    """As `weight_gradient.blocked_weight_gradient`, without groups."""
     if len(window) <= 2:
         return _whole(x, dy, geometry, window)
-    (low, _), dilation, stride = geometry.pads[0], geometry.dilation[0], geometry.strides[0]
-    count = dy.shape[1]
+    stride, length = geometry.strides[0], (dy.shape[1] - 1) * geometry.strides[0] + 1
+    rest = x.shape[2:-1]
     flat = dy.reshape(-1, *dy.shape[2:])
     taps = []
     for tap in range(window[0]):
-        start = tap * dilation - low
-        seen = _cut(x, 1, start, start + (count - 1) * stride + 1)
+        start = tap * geometry.dilation[0] - geometry.pads[0][0]
+        seen = fitted(x, [start, *(0 for _ in rest)], [length, *rest])
         seen = lax.slice_in_dim(seen, 0, None, stride, axis=1).reshape(-1, *x.shape[2:])
         taps.append(convolved_weight_gradient(seen, flat, geometry.rest(), window[1:]))
     return jnp.stack(taps)
@@ -61,18 +57,18 @@ def convolved_weight_gradient(
 
 def _whole(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> Array:
     """In at most two dimensions."""
-    space = _SPACE[: len(window)]
-    pads = []
-    for axis, (low, _) in enumerate(geometry.pads):
-        taps = (window[axis] - 1) * geometry.dilation[axis]
-        stop = taps + (dy.shape[axis + 1] - 1) * geometry.strides[axis] + 1 - low
-        size = x.shape[axis + 1]
-        if low < 0 or stop < size:
-            # From negative padding XLA's CPU kernels compute wrong numbers (openxla/xla 48713).
-            x, pad = _cut(x, axis + 1, -low, stop), (0, 0)
-        else:
-            pad = (low, stop - size)
-        pads.append(pad)
+    space, size = _SPACE[: len(window)], x.shape[1:-1]
+    lows = [low for low, _ in geometry.pads]
+    seen = [
+        (taps - 1) * dilation + (count - 1) * stride + 1
+        for taps, dilation, count, stride in zip(
+            window, geometry.dilation, dy.shape[1:-1], geometry.strides, strict=True
+        )
+    ]
+    pads = [(low, n - low - whole) for low, n, whole in zip(lows, seen, size, strict=True)]
+    if any(p < 0 for pair in pads for p in pair):
+        # From negative padding XLA's CPU kernels compute wrong numbers (openxla/xla issue 48713).
+        x, pads = fitted(x, [-low for low in lows], seen), [(0, 0)] * len(size)
     return lax.conv_general_dilated(
         x,
         dy,
@@ -82,10 +78,3 @@ def _whole(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> 
         dimension_numbers=(f"C{space}N", f"I{space}O", f"{space}NC"),
         precision=geometry.precision,
     )
-
-
-def _cut(x: Array, axis: int, start: int, stop: int) -> Array:
-    """From `start` to `stop` along an axis, with zeros where there is nothing."""
-    config = [(0, 0, 0)] * x.ndim
-    config[axis] = (-start, stop - x.shape[axis], 0)
-    return lax.pad(x, jnp.zeros((), x.dtype), config)

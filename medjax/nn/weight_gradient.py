@@ -165,12 +165,12 @@ def _dense(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> 
     x_block = [(b - 1) * a.stride + a.inputs[-1] + 1 for a, b in zip(axes, blocks, strict=True)]
     dy_block = [b + max(a.outputs) for a, b in zip(axes, blocks, strict=True)]
     walk = list(zip(axes, blocks, counts, strict=True))
-    x = _fitted(
+    x = fitted(
         x,
         [a.first[0] for a in axes],
         [(c - 1) * b * a.stride + size for (a, b, c), size in zip(walk, x_block, strict=True)],
     )
-    dy = _fitted(
+    dy = fitted(
         dy,
         [a.first[1] for a in axes],
         [(c - 1) * b + size for (_, b, c), size in zip(walk, dy_block, strict=True)],
@@ -192,7 +192,7 @@ def _dense(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> 
     return _as_kernel(total, axes, channels, features)
 
 
-def _fitted(a: Array, starts: list[int], sizes: list[int]) -> Array:
+def fitted(a: Array, starts: Sequence[int], sizes: Sequence[int]) -> Array:
     """Cut each spatial dimension from its start on, with zeros where there is nothing."""
     config = [
         (-start, size + start - extent, 0)

@@ -1,4 +1,4 @@
-"""Both ways to the weight gradient against the transpose of XLA's own convolution."""
+"""Both ways to the weight gradient against sums of products in NumPy."""
 
 import jax
 import jax.numpy as jnp
