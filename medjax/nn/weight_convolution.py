@@ -12,26 +12,27 @@ from medjax.nn.geometry import Geometry
 from medjax.nn.weight_gradient import fitted
 
 _SPACE = "UV"
-# Numbers in both arrays up to which this is taken, and how many of them with many channels. Chosen
-# beside other work on both cores of a Xeon with AVX-512 (jax 0.10.1), where it was 1.2 to 2.4 times
-# as fast as `weight_gradient`'s products. On idle cores, 64² patches: 8 of 1, 2 and 16 channels 1.6
-# to 2.5 times, 32 to 96 channels 0.9 to 1.2, above 4 million numbers and in 3-D 0.7 to 0.9 with few
-# exceptions: a bound near 2**21 would suit idle cores better. With one feature, one image of 16
-# channels or beyond the bounds it is a quarter to two thirds as fast.
-_MOST, _MOST_WIDE = 2**23, 2**22
-_WIDE, _FEWEST_FEATURES, _FEWEST_CHANNELS_OF_ONE = 96, 8, 32
+# Where it is taken: fewer numbers in both arrays, at most so many channels on either side, of two
+# and of three dimensions. Chosen by whole training steps on idle cores of a Xeon with AVX-512 (jax
+# 0.10.1), against `weight_gradient`'s products everywhere: RED-CNN takes 0.6 of the time, the
+# quickstart and small U-Nets 0.9 to 0.95, DDANet's twin, CNN10 and the plain CNN the same; twice
+# the numbers gain nothing more, in a 3-D U-Net of 2 x 48³ they cost 5 %. With one feature, or one
+# image of 16 channels, a layer takes 1 to 5 times as long.
+_MOST = 2**22
+_WIDEST, _WIDEST_OF_VOLUMES, _FEWEST_FEATURES, _FEWEST_CHANNELS_OF_ONE = 128, 16, 8, 32
 
 
 def faster_on_cpu(
     x: Array | ShapeDtypeStruct, dy: Array | ShapeDtypeStruct, geometry: Geometry
 ) -> bool:
     """Whether it is taken there instead of `weight_gradient.blocked_weight_gradient`."""
-    channels, features, numbers = x.shape[-1], dy.shape[-1], x.size + dy.size
+    channels, features = x.shape[-1], dy.shape[-1]
     images = x.shape[0] * (dy.shape[1] if dy.ndim == 5 else 1)
     return (
         geometry.groups == 1
         and x.ndim <= 5
-        and numbers <= (_MOST_WIDE if max(channels, features) > _WIDE else _MOST)
+        and x.size + dy.size < _MOST
+        and max(channels, features) <= (_WIDEST_OF_VOLUMES if x.ndim == 5 else _WIDEST)
         and features >= _FEWEST_FEATURES
         and (images > 1 or channels >= _FEWEST_CHANNELS_OF_ONE)
     )
