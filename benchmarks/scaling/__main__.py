@@ -3,11 +3,11 @@
     python -m benchmarks.scaling --devices 1,2,4,8 --out scaling.json
 
 First table: the same step on 1, 2, ... fake devices of this CPU, weak (the batch grows with the
-devices) and strong (it does not), by one jit over a mesh with the batch split, with the images
-split, and by jax.pmap; all give the weights of one device to rounding, or the command fails. Fake
-devices share the cores of this machine: the milliseconds show what splitting costs, never a
-speed-up. What is exact are the collectives and their bytes, read from the compiled program. The
-pmap of medjax.train.pmap averages the whole state, not gradients alone: it sends more.
+devices) and strong (it does not), by one jit over a mesh with the batch split, with the batch and
+the training state split (fully sharded), with the images split, and by jax.pmap; all give the
+weights of one device to rounding, or the command fails. Fake devices share the cores of this
+machine: the milliseconds show what splitting costs, never a speed-up. What is exact are the
+collectives and their bytes, read from the compiled program.
 
 Second table: a model, see benchmarks/scaling/machines.py. One all-reduce of the gradients a step,
 with `--step-ms` of computing on each chip. "Weak" keeps that as chips are added; "strong" divides

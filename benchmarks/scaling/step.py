@@ -6,6 +6,7 @@ its numbers are from those of one device.
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import statistics
@@ -13,6 +14,8 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+SMALLEST = 2**10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Work:
 
 
 def measure(work: Work) -> dict[str, Any]:
-    """The step under jit with the batch split, with the image split, and under pmap.
+    """The step under jit with the batch split, its state too, with the image split; under pmap.
 
     SGD with momentum: Adam's first steps divide rounding by rounding, and nothing would compare.
 
@@ -49,15 +52,16 @@ def measure(work: Work) -> dict[str, Any]:
     import numpy as np
     import optax
 
-    from medjax.methods.base import Pair
+    from medjax.methods.base import Method, Pair
     from medjax.methods.regression import regression
     from medjax.models.plain_cnn import PlainCNNConfig
     from medjax.train import mesh as meshes
     from medjax.train import pmap
 
     network = PlainCNNConfig(width=work.width, layers=work.layers, residual=True).build()
-    optimizer = optax.chain(pmap.average_gradients(), optax.sgd(0.01, momentum=0.9))
+    optimizer = optax.sgd(0.01, momentum=0.9)
     method = regression(network, optimizer)
+    shared = regression(network, optimizer, axis_name=pmap.AXIS)
     rng = np.random.default_rng(0)
     clean = rng.random((work.batch, work.size, work.size, 1), np.float32)
     noisy = clean + rng.normal(0, 0.1, clean.shape).astype(np.float32)
@@ -65,7 +69,7 @@ def measure(work: Work) -> dict[str, Any]:
     first = Pair(jnp.asarray(noisy[:1]), jnp.asarray(clean[:1]))
     like = jax.eval_shape(method.init, key, first)
 
-    def step(state: Any, batch: dict[str, Any], key: Any) -> Any:
+    def step(state: Any, batch: dict[str, Any], key: Any, method: Method = method) -> Any:
         return method.step(state, Pair(batch["noisy"], batch["clean"]), key)
 
     def fresh() -> Any:
@@ -73,23 +77,27 @@ def measure(work: Work) -> dict[str, Any]:
 
     batch = {"noisy": noisy, "clean": clean}
 
-    def jitted(data: int, space: int) -> tuple[Any, Any, Any]:
+    def jitted(data: int, space: int, fsdp: bool = False) -> tuple[Any, Any, Any]:
         mesh = meshes.make(data, space)
         everywhere = meshes.replicated(mesh)
-        run = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
-        state = jax.device_put(fresh(), everywhere)
+        # The network is a small one, so that leaves are split that in a large one would be whole.
+        places = meshes.fully_sharded(mesh, like, smallest=SMALLEST) if fsdp else everywhere
+        run = jax.jit(step, donate_argnums=0, out_shardings=(places, everywhere))
+        state = jax.device_put(fresh(), places)
         placed = meshes.put(batch, meshes.batch_sharding(mesh, batch))
         return run, state, placed
 
     def pmapped() -> tuple[Any, Any, Any]:
         state = pmap.replicate(fresh(), work.devices)
-        return pmap.pmapped(step), state, pmap.split(batch, work.devices)
+        run = pmap.pmapped(functools.partial(step, method=shared))
+        return run, state, pmap.split(batch, work.devices)
 
     reference = _run(*jitted(1, 1), key, work, _weights)
     ways: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
         "jit, batch split": lambda: jitted(work.devices, 1)
     }
     if work.devices > 1:
+        ways["jit, batch and state split"] = lambda: jitted(work.devices, 1, fsdp=True)
         ways["jit, image split"] = lambda: jitted(1, work.devices)
         ways["pmap"] = pmapped
     rows = {}
