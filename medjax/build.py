@@ -12,6 +12,7 @@ from jaxtyping import Array, PyTree
 
 from medjax.data import pipeline
 from medjax.data.builder import Record
+from medjax.errors import UserError
 from medjax.experiment import Experiment, Schedule
 from medjax.methods.base import Method, Pair
 from medjax.tasks.base import each_axis
@@ -21,7 +22,17 @@ from medjax.train.schedule import cosine, cosine_restarts
 
 
 def method_of(experiment: Experiment) -> Method:
-    """The experiment's network, optimiser, loss and method, put together."""
+    """The experiment's network, optimiser, loss and method, put together.
+
+    Raises:
+      UserError: the loss takes two noise draws of each patch, and the task gives one.
+    """
+    if experiment.loss.pairs and not experiment.task.paired:
+        loss, task = (type(x).__name__ for x in (experiment.loss, experiment.task))
+        raise UserError(
+            f"loss {loss} compares two noise draws of each patch: set task.noises 2, which "
+            f"LowDoseRegions has (the task is {task})"
+        )
     optimizer = optimizer_of(experiment.schedule)
     return experiment.method.build(experiment.network.build(), optimizer, experiment.loss.build())
 

@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from medjax.errors import UserError
+from medjax.losses.bias import bias_constrained
 from medjax.losses.gradient import edge_loss
 from medjax.losses.perceptual import FeatureSpace, feature_space, perceptual_loss
 from medjax.losses.pixel import charbonnier, l1, l2
@@ -21,7 +23,13 @@ PixelLoss = Callable[[Float[Array, "batch *space c"], Float[Array, "batch *space
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """Base of every loss's settings."""
+    """Base of every loss's settings.
+
+    Attributes:
+      pairs: neighbours in a batch must be two noise draws of one image.
+    """
+
+    pairs: ClassVar[bool] = False
 
     def build(self) -> PixelLoss:
         """`(restored, clean) -> scalar`, both as the network sees them: the window is [0, 1]."""
@@ -83,6 +91,41 @@ class WindowedL1(LossConfig):
                 jnp.clip(restored, self.low, self.high), jnp.clip(clean, self.low, self.high)
             )
             return inside + self.outside * l1(restored, clean)
+
+        return loss
+
+
+@dataclasses.dataclass(frozen=True)
+class BiasConstrained(LossConfig):
+    """Squared error in which noise weighs less than what is smoothed away; see `losses.bias`.
+
+    It takes two noise draws of each patch (`noises` of the task).
+
+    Attributes:
+      variance: weight of the noise that is left, beside 1 for systematic errors.
+      squared: weight of the squared errors of values cut to `low` and `high`.
+      low: lower end of what counts in full; the display window is [0, 1].
+      high: upper end of it.
+      outside: weight of plain L1 over all values, which keeps bone and lung right.
+    """
+
+    variance: float = 0.3
+    squared: float = 10.0
+    low: float = -0.1
+    high: float = 1.1
+    outside: float = 0.1
+
+    pairs: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.variance <= 0:
+            raise UserError(f"loss.variance {self.variance}: must be positive")
+
+    def build(self) -> PixelLoss:
+        def loss(restored: Array, clean: Array) -> Array:
+            near = (jnp.clip(x, self.low, self.high) for x in (restored, clean))
+            inside = bias_constrained(*near, variance=self.variance)
+            return self.squared * inside + self.outside * l1(restored, clean)
 
         return loss
 

@@ -11,7 +11,7 @@ def l1(
 
     Zhao et al., "Loss functions for image restoration with neural networks", IEEE TCI 2017.
     """
-    _same_shape(restored, clean)
+    check_shapes(restored, clean)
     return jnp.mean(jnp.abs(restored - clean))
 
 
@@ -19,7 +19,7 @@ def l2(
     restored: Float[Array, "batch *space channel"], clean: Float[Array, "batch *space channel"]
 ) -> Float[Array, ""]:
     """Mean squared error over everything; its optimum is the mean, and it maximises PSNR."""
-    _same_shape(restored, clean)
+    check_shapes(restored, clean)
     return jnp.mean(jnp.square(restored - clean))
 
 
@@ -44,11 +44,12 @@ def charbonnier(
     """
     if epsilon <= 0:
         raise ValueError(f"epsilon must be positive, got {epsilon}")
-    _same_shape(restored, clean)
+    check_shapes(restored, clean)
     return jnp.mean(jnp.sqrt(jnp.square(restored - clean) + epsilon**2))
 
 
-def _same_shape(restored: Array, clean: Array) -> None:
+def check_shapes(restored: Array, clean: Array) -> None:
+    """Raises ValueError where they differ."""
     # Broadcasting [b, y, x, 1] against [b, y, x] would quietly compare all pairs.
     if restored.shape != clean.shape:
         raise ValueError(f"shapes differ: restored {restored.shape}, clean {clean.shape}")

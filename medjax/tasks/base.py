@@ -107,6 +107,11 @@ class Task:
         return self.dims
 
     @property
+    def paired(self) -> bool:
+        """Whether neighbours in a batch are two noise draws of one patch; see `losses.bias`."""
+        return False
+
+    @property
     def title(self) -> str:
         """What the table of results is headed with."""
         raise NotImplementedError

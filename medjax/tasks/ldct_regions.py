@@ -62,10 +62,12 @@ class LowDoseRegions(LowDoseProjections):
       geometry: of a region's strips, from `physics.ct_strips.region_of`; its `image_size` is that
         of patches and tiles.
       draws: variations of each training slice, the slice itself among them.
+      noises: noise draws of each region in a batch, side by side; all else is the same in them.
     """
 
     geometry: ParallelBeam = region_of(ParallelBeam.for_image(512, 0.7, views=720), 64)
     draws: int = 8
+    noises: int = 1
 
     mirrors: ClassVar[bool] = True
 
@@ -73,8 +75,13 @@ class LowDoseRegions(LowDoseProjections):
         super().__post_init__()
         if not isinstance(self.geometry, ParallelBeam):
             raise UserError("task.geometry: regions take a parallel beam (physics.ct_strips)")
-        if self.draws < 1:
-            raise UserError(f"task.draws {self.draws}: must be at least 1")
+        for name in ("draws", "noises"):
+            if getattr(self, name) < 1:
+                raise UserError(f"task.{name} {getattr(self, name)}: must be at least 1")
+
+    @property
+    def paired(self) -> bool:
+        return self.noises == 2
 
     @property
     def note(self) -> str:
@@ -148,7 +155,7 @@ class LowDoseRegions(LowDoseProjections):
         clean = self._scale(region.clean)
         if not self.dual:
             return Pair(self._with_level(region.low), clean)
-        gain = self._gain(raw["spacing"][:, 0])
+        gain = self._gain(region.pixel_mm)
         given = self._given(region.low, region.noisy * gain, region.level * gain)
         return in_both(given, clean, region.rays * gain)
 
@@ -160,26 +167,30 @@ class LowDoseRegions(LowDoseProjections):
         return in_both(self._projected(region.low), clean, self._project(region.clean))
 
     def _scanned_regions(self, raw: dict[str, Array], key: PRNGKeyArray) -> "_Regions":
-        """Regions at a random brightness and dose, mirrored at random, in HU."""
+        """Regions at a random brightness and dose, mirrored at random, in HU, `noises` of each."""
         gain_key, dose_key, noise_key, apart_key, flip_key = jax.random.split(key, 5)
-        count, pixel = len(raw["reference"]), raw["spacing"][:, 0]
-        shape, (darkest, brightest) = (count, 1, 1, 1), self.augment.gain
+        shape, (darkest, brightest) = (len(raw["reference"]), 1, 1, 1), self.augment.gain
         gain = jax.random.uniform(gain_key, shape, minval=darkest, maxval=brightest)
+        dose = log_uniform(dose_key, self.train_dose, shape[:1])
+        flips = jax.random.bernoulli(flip_key, shape=(2, *shape))
+        if self.noises > 1:
+            repeated = functools.partial(jnp.repeat, repeats=self.noises, axis=0)
+            raw, gain, dose = jax.tree.map(repeated, (dict(raw), gain, dose))
+            flips = jnp.repeat(flips, self.noises, axis=1)
+        pixel = raw["spacing"][:, 0]
         clean, rays = gain * (raw["reference"] - AIR) + AIR, gain * raw["rays"]
-        dose = log_uniform(dose_key, self.train_dose, (count,))
-        offset_mm = raw["offsets"] * pixel.reshape(shape)
+        offset_mm = raw["offsets"] * pixel.reshape(-1, 1, 1, 1)
         noisy = low_dose(noise_key, rays, dose, self.scanner, offset_mm, "gaussian")
         level = ray_noise(noisy, dose, self.scanner, offset_mm)
         noise = noisy - rays + APART * level * jax.random.normal(apart_key, level.shape)
         attenuation = fbp(self.geometry, noise, self.filter, pixel_mm=pixel)
         low = clean + (1000 / MU_WATER) * attenuation
-        flips = jax.random.bernoulli(flip_key, shape=(2, *shape))
         for axis, flip in enumerate(flips):
             low, clean = (jnp.where(flip, jnp.flip(x, axis + 1), x) for x in (low, clean))
             noisy, rays, level = (
                 jnp.where(flip, mirrored(x, axis), x) for x in (noisy, rays, level)
             )
-        return _Regions(low, clean, noisy, rays, level)
+        return _Regions(low, clean, noisy, rays, level, pixel)
 
     def _grid(
         self, image: Float32[np.ndarray, "*lead y x"], record: Record
@@ -216,6 +227,7 @@ class _Regions(NamedTuple):
     noisy: Float[Array, "batch views detectors 1"]
     rays: Float[Array, "batch views detectors 1"]
     level: Float[Array, "batch views detectors 1"]
+    pixel_mm: Float[Array, " batch"]
 
 
 def _centre(corner: Sequence[int], side: int, size: int) -> tuple[float, float]:

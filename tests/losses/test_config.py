@@ -12,14 +12,30 @@ from skimage.metrics import structural_similarity
 
 from medjax.errors import UserError
 from medjax.experiment import from_dict, to_dict
-from medjax.losses.config import L1, MSSSIM, SSIM, Edge, PerceptualSSIM, WindowedL1
+from medjax.losses.config import (
+    L1,
+    MSSSIM,
+    SSIM,
+    BiasConstrained,
+    Edge,
+    PerceptualSSIM,
+    WindowedL1,
+)
 from medjax.losses.perceptual import feature_space, perceptual_loss
 from medjax.methods.base import Pair
 from medjax.methods.config import Regression
 from medjax.models.unet import UNetConfig
 from medjax.weights import vgg16
 
-ALL = (L1(), WindowedL1(), SSIM(), MSSSIM(scales=2), Edge(), PerceptualSSIM(slices=2))
+ALL = (
+    L1(),
+    WindowedL1(),
+    BiasConstrained(),
+    SSIM(),
+    MSSSIM(scales=2),
+    Edge(),
+    PerceptualSSIM(slices=2),
+)
 
 
 def images(shape, seed=0):

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from medjax import run
+from medjax.build import method_of
 from medjax.data import pipeline
 from medjax.data.augment import Augment
 from medjax.data.builder import DatasetInfo, write_dataset
 from medjax.errors import UserError
 from medjax.evaluate import Tiling, mirror_ensemble
 from medjax.experiment import Data, Experiment, Keep, Schedule
+from medjax.losses.config import BiasConstrained
 from medjax.methods.base import Pair
 from medjax.methods.config import DualDomain
 from medjax.models.attention_net import AttentionNetConfig
@@ -102,6 +104,31 @@ def test_networks_of_the_image_alone_get_the_image_alone() -> None:
     both, alone = prepared(), prepared(dual=False)
     np.testing.assert_allclose(both.degraded["image"], alone.degraded, atol=1e-5)
     np.testing.assert_allclose(both.clean["image"], alone.clean, atol=1e-5)
+
+
+@pytest.mark.parametrize("dual", [True, False])
+def test_noise_draws_of_a_region_lie_side_by_side(dual: bool) -> None:
+    task = dataclasses.replace(TASK, dual=dual, noises=2)
+    assert task.paired and not TASK.paired
+    pair = jax.jit(task.prepare)(batch(task, body(), 3), jax.random.key(1))
+    clean, degraded = ((x["image"] if dual else x)[..., :1] for x in (pair.clean, pair.degraded))
+    assert len(clean) == 6
+    np.testing.assert_allclose(clean[::2], clean[1::2], atol=1e-5)
+    a, b = ((degraded - clean)[i::2] for i in (0, 1))
+    for one, other in zip(a, b, strict=True):
+        # As strong, since dose and brightness are the same, and independent.
+        assert 0.7 < float(one.std() / other.std()) < 1.4
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.35
+
+
+def test_a_loss_of_two_draws_wants_a_task_that_gives_two() -> None:
+    experiment = Experiment("e", "s", TASK, DDANetConfig(), DualDomain(), BiasConstrained())
+    with pytest.raises(UserError, match=r"BiasConstrained .* task\.noises 2"):
+        method_of(experiment)
+    twice = dataclasses.replace(experiment, task=dataclasses.replace(TASK, noises=2))
+    assert method_of(twice)
+    with pytest.raises(UserError, match=r"task\.noises 0"):
+        dataclasses.replace(TASK, noises=0)
 
 
 def test_mirrored_regions_have_mirrored_strips() -> None:
