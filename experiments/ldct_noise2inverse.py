@@ -3,8 +3,10 @@
     medjax train quickstart --run runs/supervised
     medjax train ldct_noise2inverse --start runs/supervised
 
-The scanner, patients, network and steps of ldct_self_supervised, which needs images only. Neither
-setting was run.
+The scanner, patients, network and steps of ldct_self_supervised, which needs images only. These
+commands, `cpu` settings, one seed: 40.13 dB / 0.9815, noise 3.4 HU, from a network of 40.61 dB /
+0.9624, 4.8 HU. So it gains in SSIM and LOSES 0.48 dB, where ldct_self_supervised gains 0.19. The
+`full` setting was not run.
 """
 
 import dataclasses
