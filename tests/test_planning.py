@@ -126,6 +126,13 @@ def test_options_give_the_experiment_back() -> None:
     ]
 
 
+def test_options_name_fields_of_several_words() -> None:
+    before = load(find("ldct_ddanet"), "cpu")
+    geometry = dataclasses.replace(before.task.geometry, image_size=32)
+    after = dataclasses.replace(before, task=dataclasses.replace(before.task, geometry=geometry))
+    assert planning.options(before, after) == ["--task.geometry.image-size", "32"]
+
+
 @pytest.mark.parametrize(
     ("text", "size"), [("80GB", 80e9), ("1.5 GiB", 1.5 * 2**30), ("512mib", 2**29)]
 )

@@ -84,7 +84,8 @@ class Plan:
 def option(experiment: Experiment, field: str, value: str | float | int) -> list[str]:
     """The words that set a field on the command line of `medjax train`."""
     text = str(value)
-    if isinstance(space.leaves(experiment)[field], bool) and text.lower() in ("true", "false"):
+    held = space.leaves(experiment)[field.replace("-", "_")]
+    if isinstance(held, bool) and text.lower() in ("true", "false"):
         group, dot, name = field.rpartition(".")
         return [f"--{group}{dot}{name if text.lower() == 'true' else f'no-{name}'}"]
     return [f"--{field}", *shlex.split(text)]
