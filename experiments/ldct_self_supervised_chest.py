@@ -6,7 +6,8 @@
 Needs MEDJAX_DATA's ct_chest_kernel_pairs; for scans of your own, `medjax data prepare FOLDER --name
 MINE` and `--data MINE`. There is no truth, so the table that the command prints compares halves of
 the noise; `python -m benchmarks.ldct_real` says what became of noise and edges. The same settings
-as ldct_self_supervised, whose rehearsal has a truth. Neither setting was run.
+as ldct_self_supervised, whose rehearsal has a truth. That benchmark's docstring has what the `cpu`
+setting gave, from a network of ldct_cgan; the `full` one was not run.
 """
 
 import dataclasses
