@@ -5,25 +5,7 @@
 Regions of slices at full resolution (512 x 512 pixels, 720 parallel views) with the strips of rays
 through them (`physics.ct_strips`); whole slices are restored tile by tile. Three regions of a batch
 of four come with the projections that their noise was made in; the fourth is an image alone,
-projected. Each comes with two noise draws, so that smoothing what is faint can weigh more than the
-noise that is left (`losses.bias`). The `full` setting is for accelerators and was not run.
-
-`--loss.variance` chooses how much noise is left. Trained from seed 0 and judged in a chest (`python
--m benchmarks.ldct --doses 0.25 --photons 2e5 --slices 22`, an input of 27.6 dB and 29.3 HU):
-
-    loss                       PSNR    noise     MTF50 at 50 and at 900 HU, of the full dose's
-    WindowedL1 (3 seeds)       34.84    4.8 HU   50 %   94 %
-    variance 0.3, as here      36.08    7.9      60     94
-    variance 0.1               34.72   11.7      68     95
-
-The first was trained on doses from 5 %, the others from 2 %: how much of the 1.2 dB is due to the
-loss was not tried.
-
-A training step on whole slices of 512 x 512 pixels, 720 views, four of them with two noise draws
-each, takes 34.5 GB in float32 and 28.7 GB in bfloat16 by the CPU's compiler, in parts of one 7.4
-(`medjax plan ldct_ddanet --setting full --memory 80GB --all --data.patch 512 --data.batch 4
---task.geometry.image-size 512 --task.geometry.detectors 768 --network.geometry.image-size 512
---network.geometry.detectors 768`).
+projected. The `full` setting is for accelerators and was not run.
 
 `python -m benchmarks.restoration --suite ddanet --seeds 0` (`cpu` setting, one seed, head of
 another patient and scanner at 25 % dose, three noise draws) printed:
@@ -48,7 +30,7 @@ import dataclasses
 
 from medjax.evaluate import Tiling
 from medjax.experiment import Data, Experiment, Keep, Schedule
-from medjax.losses.config import BiasConstrained
+from medjax.losses.config import WindowedL1
 from medjax.methods.config import DualDomain
 from medjax.models.attention_net import AttentionNetConfig
 from medjax.models.ddanet import DDANetConfig
@@ -62,7 +44,7 @@ LARGE, SMALL = region_of(SCANNER, 128), region_of(SCANNER, 64)
 full = Experiment(
     name="ldct_ddanet",
     summary="dual-domain attention network for low-dose CT: projections and image",
-    task=LowDoseRegions(train_dose=(0.02, 0.6), geometry=LARGE, draws=64, noises=2),
+    task=LowDoseRegions(train_dose=(0.05, 0.6), geometry=LARGE, draws=64),
     network=DDANetConfig(
         geometry=LARGE,
         views_together=4,
@@ -70,8 +52,8 @@ full = Experiment(
         image=AttentionNetConfig(width=48, depth=3, blocks=2),
     ),
     method=DualDomain(),
-    loss=BiasConstrained(),
-    data=Data(name="ct_samples", patch=128, batch=16, threads=4),
+    loss=WindowedL1(),
+    data=Data(name="ct_samples", patch=128, batch=32, threads=4),
     schedule=Schedule(steps=20_000, peak=2e-4, end=2e-6),
     tiling=Tiling(size=128, overlap=32, batch=16, ensemble=True),
     keep=Keep(save_every=1000, log_every=50),
@@ -79,7 +61,7 @@ full = Experiment(
 
 cpu = dataclasses.replace(
     full,
-    task=LowDoseRegions(train_dose=(0.02, 1.0), geometry=SMALL, projected=0.25, noises=2),
+    task=LowDoseRegions(geometry=SMALL, projected=0.25),
     network=DDANetConfig(
         geometry=SMALL,
         views_together=4,

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.ldct.clinical import COLUMNS, lesion_difference, sensitivity_difference
 from benchmarks.ldct.peers import REDCNN, SAME_SIZE
 from benchmarks.ldct.rows import Judged, mean_clinical, values_of
-from benchmarks.ldct.suite import ALONE, DDANET, TWIN
+from benchmarks.ldct.suite import ALONE, DDANET, LOWEST, TWIN
 from benchmarks.restoration import show
 from benchmarks.restoration.suites import Claim
 from medjax.metrics.bootstrap import Interval
@@ -21,7 +21,7 @@ MOST_NOISE_HU = 12.0
 LEAST_MTF50 = 0.95
 LEAST_SENSITIVITY = 0.98
 # With measured projections, where slices are scanned by its own scanner, and with the image alone.
-ROWS = (DDANET, DDANET + ALONE)
+ROWS = (DDANET, DDANET + ALONE, LOWEST, LOWEST + ALONE)
 
 
 def settled(rows: Sequence[Judged], low: Judged, full: Judged) -> list[str]:

@@ -20,7 +20,7 @@ from medjax.physics.ct import ParallelBeam
 from medjax.tasks.ldct import LowDoseCT
 from medjax.tasks.ldct_projections import LowDoseProjections
 
-DDANET, TWIN = "DDANet", "image-only twin"
+DDANET, LOWEST, TWIN = "DDANet", "DDANet of the lowest doses", "image-only twin"
 ENTRIES = (
     Entry("CNN10", "ldct_cnn10"),
     Entry("RED-CNN", "ldct_redcnn"),
@@ -28,6 +28,7 @@ ENTRIES = (
     Entry("cGAN", "ldct_cgan"),
     Entry("WGAN-VGG", "ldct_wgan_vgg"),
     Entry(DDANET, "ldct_ddanet"),
+    Entry(LOWEST, "ldct_ddanet_lowest_dose"),
     Entry(TWIN, "ldct_ddanet_image"),
 )
 FILTERS = ("median 3", "median 5", "bilateral", "TV", "NLM", "BM3D")

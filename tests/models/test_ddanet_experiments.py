@@ -34,3 +34,12 @@ def test_they_are_kept_as_json(setting: str) -> None:
         experiment = load(published()[name], setting)
         assert experiment.name == name
         assert from_dict(to_dict(experiment)) == experiment
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_for_the_lowest_doses_only_doses_noise_draws_and_loss_differ(setting: str) -> None:
+    usual, lowest = (load(published()[n], setting) for n in (NAMES[0], "ldct_ddanet_lowest_dose"))
+    assert lowest.task.paired and lowest.loss.pairs and not usual.loss.pairs
+    for field in ("network", "method", "schedule", "tiling", "seed"):
+        assert getattr(usual, field) == getattr(lowest, field)
+    assert from_dict(to_dict(lowest)) == lowest
