@@ -38,15 +38,15 @@ unet-3d, attention, unet-4d and cvae did not compile in time, PyTorch's variants
 
 On 2 idle cores of a Xeon (AVX-512; jax 0.10.1, PyTorch 2.13), `--rounds 5 --models
 red-cnn,unet-2d,unet-3d,cnn10,plain-cnn,autoencoder`, `cpu` settings in float32
-(benchmarks/results/xeon-2-cores.json), PyTorch is ahead in all:
+(benchmarks/results/xeon-2-cores.json), PyTorch is ahead in all but restoring by unet-3d:
 
                   step ms    MFU    torch/ours step    torch/ours restore
-    red-cnn          58.9   49.3 %       0.72                0.76
-    unet-2d         100.0   34.0 %       0.67                0.87
-    unet-3d         128.4   20.3 %       0.58                0.99
-    cnn10            59.1   33.7 %       0.60                0.97
-    plain-cnn       104.0   47.5 %       0.79                0.91
-    autoencoder     119.7   23.0 %       0.53                0.54
+    red-cnn          55.2   53.7 %       0.70                0.66
+    unet-2d          83.8   41.4 %       0.63                0.86
+    unet-3d         101.0   26.4 %       0.63                1.05
+    cnn10            49.8   40.9 %       0.66                0.93
+    plain-cnn        86.0   58.6 %       0.71                0.90
+    autoencoder     108.1   26.0 %       0.52                0.49
 
 With --processes rows compile together, which saves most of the time on GPUs with many CPU cores;
 they are still timed one after another, with nothing beside them.

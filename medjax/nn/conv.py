@@ -12,10 +12,10 @@ the batch norm of medjax/nn/norm.py:
 
 | | stock / ours | PyTorch / ours |
 |---|---|---|
-| 2-D U-Net, 4x256^2, base 32 | 12 | 0.97 |
-| 3-D U-Net, 2x48^3, base 16 | 45 | 0.69 |
+| 2-D U-Net, 4x256^2, base 32 | 12 | 0.97 to 1.02 |
+| 3-D U-Net, 2x48^3, base 16 | 39 | 0.56 to 0.73 |
 
-Stock varies most from run to run.
+In three runs, stock in one; it varies from run to run, from 45 to 39 in 3-D.
 """
 
 from collections.abc import Callable, Sequence
