@@ -45,8 +45,15 @@ way.
 
 DDANet of the lowest doses (ldct_ddanet_lowest_dose), which came later, on the same slice and noise:
 35.48 dB over three seeds, 9.0 HU, MTF50 60 % at low and 93 % at high contrast, 87 % of the nodules.
-On slice 16 (an input of 22.6 HU, d' 1.33) 36.67 dB, 5.4 HU, MTF50 55 and 93 %, d' 1.43 of 2.61 at
-full dose, 92 % of the nodules. Its docstring has the rows beside it.
+On other slices, likewise three seeds ("twin": ldct_ddanet_image with its task and loss):
+
+    slice   input, full dose, this: dB      noise HU           minus twin          MTF50     nodules
+    16      28.83    37.86    36.67      22.6  10.9   5.4   +1.97 [1.50, 2.31]   55   93 %    92 %
+    26      26.22    33.12    34.33      73.0  23.1  14.1   +1.82 [1.37, 2.15]   63   93      85
+    29      24.83    31.84    33.44      88.8  28.0  18.3   +1.85 [1.35, 2.23]   45   89      88
+
+Lesion d' of input, full dose, this: 1.33, 2.61, 1.43; 0.66, 1.89, 0.04; 0.40, 0.33, 0.44; each
+uncertain by 1.2 to 3. Its docstring has the rows beside it on slice 22.
 """
 
 import argparse
