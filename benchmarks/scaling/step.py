@@ -77,15 +77,18 @@ def measure(work: Work) -> dict[str, Any]:
 
     batch = {"noisy": noisy, "clean": clean}
 
-    def jitted(data: int, space: int, fsdp: bool = False) -> tuple[Any, Any, Any]:
+    def jitted(
+        data: int, space: int, place: Callable[[Any, Any], Any] = meshes.state_sharding
+    ) -> tuple[Any, Any, Any]:
         mesh = meshes.make(data, space)
-        everywhere = meshes.replicated(mesh)
-        # The network is a small one, so that leaves are split that in a large one would be whole.
-        places = meshes.fully_sharded(mesh, like, smallest=SMALLEST) if fsdp else everywhere
-        run = jax.jit(step, donate_argnums=0, out_shardings=(places, everywhere))
+        places = place(mesh, like)
+        run = jax.jit(step, donate_argnums=0, out_shardings=(places, meshes.replicated(mesh)))
         state = jax.device_put(fresh(), places)
         placed = meshes.put(batch, meshes.batch_sharding(mesh, batch))
         return run, state, placed
+
+    # The network is a small one, so that leaves are split that in a large one would be whole.
+    split_state = functools.partial(meshes.fully_sharded, smallest=SMALLEST)
 
     def pmapped() -> tuple[Any, Any, Any]:
         state = pmap.replicate(fresh(), work.devices)
@@ -97,7 +100,7 @@ def measure(work: Work) -> dict[str, Any]:
         "jit, batch split": lambda: jitted(work.devices, 1)
     }
     if work.devices > 1:
-        ways["jit, batch and state split"] = lambda: jitted(work.devices, 1, fsdp=True)
+        ways["jit, batch and state split"] = lambda: jitted(work.devices, 1, split_state)
         ways["jit, image split"] = lambda: jitted(1, work.devices)
         ways["pmap"] = pmapped
     rows = {}

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32
 
+from medjax.losses.pixel import check_shapes
 from medjax.losses.planes import over_planes
 from medjax.models.vgg import VGGWeights, smallest_side, vgg16_features
 
@@ -104,8 +105,7 @@ def feature_distance(
     Raises:
       ValueError: the shapes differ or do not fit VGG16.
     """
-    if restored.shape != clean.shape:
-        raise ValueError(f"shapes differ: restored {restored.shape}, clean {clean.shape}")
+    check_shapes(restored, clean)
     layers = tuple(space.factors)
     # Two passes, not one of both: joining would move images between the devices of a sharded batch
     # and pull a gradient through the clean half in vain.

@@ -8,6 +8,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Key
 
+from medjax.losses.pixel import check_shapes
+
 PlaneLoss = Callable[[Float[Array, "n y x c"], Float[Array, "n y x c"]], Float[Array, ""]]
 
 
@@ -38,8 +40,7 @@ def over_planes(
     Raises:
       ValueError: the images have no 2 to 4 space axes, or no slice is large enough.
     """
-    if restored.shape != clean.shape:
-        raise ValueError(f"shapes differ: restored {restored.shape}, clean {clean.shape}")
+    check_shapes(restored, clean)
     dims = restored.ndim - 2
     if dims not in (2, 3, 4):
         raise ValueError(f"needs 2 to 4 space axes, got shape {restored.shape}")
