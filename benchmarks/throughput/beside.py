@@ -3,8 +3,10 @@
 Imported only where PyTorch is installed.
 """
 
+import contextlib
 import copy
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -99,6 +101,7 @@ def variants(
     ours: Ours,
     first: tuple[Mapping[str, float], np.ndarray],
     compiled: bool,
+    until: float | None = None,
 ) -> Iterator[Variant | Left]:
     """Every way in which PyTorch runs the row, warm and compared with ours.
 
@@ -107,6 +110,7 @@ def variants(
       ours: what starts from the same weights.
       first: what `ours.first()` gave.
       compiled: also through `torch.compile`.
+      until: of the monotonic clock, when what is not warm is left out; None waits for all.
     """
     try:
         network(work, ours.variables)
@@ -127,13 +131,40 @@ def variants(
             name = f"{'compiled' if compiling else 'eager'}, {layout}"
             memory = layouts[layout]
             try:
-                yield _variant(name, _Peer(work, ours, memory, compiling), first)
+                with _stopped(until):
+                    found = _variant(name, _Peer(work, ours, memory, compiling), first)
+                yield found
+            except _OutOfTimeError:
+                yield Left(name, "not compiled in time")
             except Exception as error:
                 # Only compilers fail where the same eager step ran; any of theirs may.
                 if not compiling:
                     raise
                 line = next(iter(str(error).splitlines()), "")
                 yield Left(name, f"{type(error).__name__}: {line[:200]}")
+
+
+class _OutOfTimeError(Exception):
+    """A variant took longer than it may."""
+
+
+@contextlib.contextmanager
+def _stopped(until: float | None) -> Iterator[None]:
+    """Raises _OutOfTimeError within, once the monotonic clock says so; in a main thread."""
+    if until is None:
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise _OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(1e-3, until - time.monotonic()))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _variant(name: str, peer: "_Peer", first: tuple[Mapping[str, float], np.ndarray]) -> Variant:

@@ -34,6 +34,7 @@ def measured(
     rounds: int,
     torch: str,
     turn: Callable[[], None] = lambda: None,
+    until: float | None = None,
 ) -> dict[str, Any]:
     """All that is to be told of a row.
 
@@ -43,13 +44,15 @@ def measured(
       rounds: timed, after one that is not.
       torch: "all", "eager" or "none".
       turn: called when all is compiled and before anything is timed; may wait.
+      until: of the monotonic clock, when what PyTorch has not compiled is left out.
     """
     say(f"{work.row.name}, {work.dtype}: compiling")
     ours = Ours(work)
+    say(f"{work.row.name}, {work.dtype}: compiled in {sum(ours.compile_seconds):.0f} s")
     first = ours.first()
     training: Calls = {OURS: ours.train}
     inference: Calls = {OURS: ours.restore}
-    peers, left = _beside(work, ours, first, torch)
+    peers, left = _beside(work, ours, first, torch, until)
     for peer in peers:
         training[peer.name], inference[peer.name] = peer.train, peer.restore
     operations = counted(work)
@@ -125,7 +128,9 @@ def counted(work: Work) -> dict[str, Any]:
     }
 
 
-def _beside(work: Work, ours: Ours, first: Any, torch: str) -> tuple[list[Any], list[Any]]:
+def _beside(
+    work: Work, ours: Ours, first: Any, torch: str, until: float | None
+) -> tuple[list[Any], list[Any]]:
     """The variants that are equal to ours, and those left out with the reason."""
     if torch == "none":
         return [], []
@@ -137,7 +142,7 @@ def _beside(work: Work, ours: Ours, first: Any, torch: str) -> tuple[list[Any], 
         return [], [{"name": "PyTorch", "reason": reason}]
     kept, left = [], []
     allowed = tolerance(work.dtype, jax.default_backend())
-    for found in beside.variants(work, ours, first, torch == "all"):
+    for found in beside.variants(work, ours, first, torch == "all", until):
         if isinstance(found, beside.Left):
             left.append(found._asdict())
         elif found.difference > allowed:
@@ -145,7 +150,8 @@ def _beside(work: Work, ours: Ours, first: Any, torch: str) -> tuple[list[Any], 
             left.append({"name": found.name, "reason": reason, "differs": True})
         else:
             kept.append(found)
-        say(f"{work.row.name}: PyTorch {found.name} {'left out' if len(kept) < 1 else ''}".rstrip())
+        said = f" left out: {left[-1]['reason']}" if left and left[-1]["name"] == found.name else ""
+        say(f"{work.row.name}, {work.dtype}: PyTorch {found.name}{said}")
     return kept, left
 
 

@@ -44,6 +44,8 @@ class Failed(NamedTuple):
 
 
 _READY, _GO = "ready", "go"
+# Of the time to compile in; what PyTorch has not compiled by then is left out, and the row stays.
+_FOR_TORCH = 0.85
 
 
 def in_groups(jobs: Sequence[Job], processes: int, limit: float) -> Iterator[dict | Failed]:
@@ -52,7 +54,8 @@ def in_groups(jobs: Sequence[Job], processes: int, limit: float) -> Iterator[dic
     Args:
       jobs: the rows.
       processes: that compile at once; each holds its row on the device until its turn.
-      limit: seconds after which a row that has not compiled is left out.
+      limit: seconds after which a row that has not compiled is left out; after most of them, what
+        PyTorch has not compiled is left out of its row.
     """
     for start in range(0, len(jobs), processes):
         yield from _group(jobs[start : start + processes], limit)
@@ -63,7 +66,7 @@ def _group(jobs: Sequence[Job], limit: float) -> Iterator[dict | Failed]:
     running = []
     for job in jobs:
         ours, theirs = spawning.Pipe()
-        process = spawning.Process(target=_run, args=(job, theirs), daemon=True)
+        process = spawning.Process(target=_run, args=(job, theirs, limit), daemon=True)
         process.start()
         theirs.close()
         running.append((job, ours, process))
@@ -95,8 +98,9 @@ def _said(pipe: Connection, seconds: float | None) -> Any:
         return "its process ended without a word, as when memory runs out"
 
 
-def _run(job: Job, pipe: Connection) -> None:
+def _run(job: Job, pipe: Connection, limit: float) -> None:
     """One row, in its own process."""
+    until = time.monotonic() + _FOR_TORCH * limit
 
     def turn() -> None:
         leave_room()
@@ -108,7 +112,7 @@ def _run(job: Job, pipe: Connection) -> None:
         torch_on(job.torch_threads)
     try:
         given = work(BY_NAME[job.row], job.setting, job.dtype, job.shape, job.batch)
-        pipe.send(measured(given, job.peak, job.rounds, job.torch, turn))
+        pipe.send(measured(given, job.peak, job.rounds, job.torch, turn, until))
     # Whatever ends one row is told in its place, and the others go on.
     except Exception as error:  # noqa: BLE001
         traceback.print_exc()

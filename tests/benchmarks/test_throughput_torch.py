@@ -1,6 +1,8 @@
 """PyTorch's networks and steps: ours number by number, from the same weights."""
 
 import functools
+import signal
+import time
 
 import jax
 import numpy as np
@@ -125,6 +127,18 @@ def test_a_step_of_a_method_is_ours(given):
     changed = next(beside.variants(made, ours, wrong, compiled=False))
     assert isinstance(changed, beside.Variant)
     assert changed.difference > tolerance("float32", "cpu")
+
+
+def test_what_takes_too_long_is_left_out_and_said():
+    made = tiny("ldct_cgan", UNetConfig(width=2, depth=1), (8, 8))
+    ours = Ours(made, compiler=CARELESS)
+    late = time.monotonic() - 1
+    found = list(beside.variants(made, ours, ours.first(), compiled=False, until=late))
+    assert found == [
+        beside.Left(name, "not compiled in time")
+        for name in ("eager, contiguous", "eager, channels last")
+    ]
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
 def test_settings_that_have_no_peer_are_said():
