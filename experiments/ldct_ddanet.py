@@ -53,7 +53,7 @@ full = Experiment(
     ),
     method=DualDomain(),
     loss=WindowedL1(),
-    data=Data(name="ct_samples", patch=128, batch=32, threads=4),
+    data=Data(name="ct_samples", patch=128, batch=32, threads=8),
     schedule=Schedule(steps=20_000, peak=2e-4, end=2e-6),
     tiling=Tiling(size=128, overlap=32, batch=16, ensemble=True),
     keep=Keep(save_every=1000, log_every=50),

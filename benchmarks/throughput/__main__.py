@@ -18,23 +18,34 @@ with ours before anything is timed. Every round runs every contender once; torch
 of the rounds' ratios of its fastest (by the median) to ours: above 1 ours is faster.
 
 On an NVIDIA H100 (SXM; jax 0.11.2, PyTorch 2.11), `--setting full --dtype bfloat16 --rounds 5`, in
-batches of 32 patches of 128 x 128, of unet-3d-cgan 4 of 32 x 96 x 80, gave
-(benchmarks/results/nvidia-h100-80gb-hbm3.json):
+batches of 32 patches of 128 x 128, of unet-3d 4 of 48 x 64 x 64, of unet-3d-cgan 4 of 32 x 96 x 80,
+of unet-4d 8 of 16 x 8 x 48 x 48, gave (benchmarks/results/nvidia-h100-80gb-hbm3.json):
 
                     step ms    MFU    torch/ours step    torch/ours restore
-    unet-2d-cgan       10.2   28.7 %       1.35                1.00
     unet-2d             5.4   11.7 %       1.74                1.40
+    unet-2d-cgan       10.2   28.7 %       1.35                1.00
+    unet-3d            12.6    8.9 %       1.30                1.02
     unet-3d-cgan       19.5    9.3 %       1.10                0.86
+    unet-4d            48.6   12.5 %       1.45                1.41
+    rdae               47.3   18.9 %       0.92                0.93
     red-cnn            12.8   36.6 %       1.00                1.07
     cnn10               1.8    4.0 %       1.29                1.04
     autoencoder        48.2   18.0 %       1.04                0.98
+    attention          53.2    6.0 %       0.98                0.88
     plain-cnn-wgan     25.9   12.2 %       3.61                1.51
+    cvae               13.6   33.2 %       1.49                0.98
+    ddanet             43.4    7.3 %    (no peer in PyTorch)
 
-RED-CNN's step is cuDNN's convolutions to 83 %, which are PyTorch's too. A batch of CT patches took
-45 to 56 ms with two reader threads on that host's 16 cores, 9 ms since a slice is surveyed once
-(`physics/ct_survey.py`) and patches are ordered by `_Shuffled` in `data/pipeline.py`; one of
-unet-3d-cgan takes 33 ms, more than its step. With `--processes 4 --compile-limit 150` rdae,
-unet-3d, attention, unet-4d and cvae did not compile in time, PyTorch's variants among them.
+So 1.2 times PyTorch's best holds for the step of seven of twelve. RED-CNN's step is cuDNN's
+convolutions to 83 %, which are PyTorch's too. RDAE's spends 34 of 46 ms in them or joining what
+they gave, and 9 in adding up gradients of what is joined; attention's spent 12 of 50 in cuDNN's
+padding of 66 channels to 72 (it has 64 since; not measured again). Compiling three rows at a time
+took 35 to 100 s a row for ours, within 205 s with all of PyTorch's (`--compile-limit 235`).
+
+Input on that host's 16 cores, which the step hides while it is shorter: a batch of CT patches takes
+9 to 11 ms with two reader threads, of unet-3d 11 ms with four, of unet-3d-cgan 33 ms (more than its
+step). Of attention and ddanet it took 170 ms, more than the step: most were the first batches, for
+which slices are turned, deformed and projected once; cutting strips takes 0.6 of that since.
 
 On 2 idle cores of a Xeon (AVX-512; jax 0.10.1, PyTorch 2.13), `--rounds 5 --models
 red-cnn,unet-2d,unet-3d,cnn10,plain-cnn,autoencoder`, `cpu` settings in float32

@@ -52,8 +52,7 @@ def strips(
     """
     first, length = _first(whole, region, centre), _length(whole, region)
     below = np.floor(first)
-    frequency = np.arange(spectra.shape[-1]) / length
-    shift = np.exp(2j * np.pi * (first - below)[:, None] * frequency).astype(np.complex64)
+    shift = _powers(2 * np.pi * (first - below) / length, spectra.shape[-1])
     rows = np.asarray(fft.irfft(spectra * shift, length, axis=-1), np.float32)
     columns = below.astype(np.int64)[:, None] + np.arange(region.detectors)
     return np.take_along_axis(rows, columns % length, axis=-1)
@@ -79,6 +78,16 @@ def strip_offsets(
 ) -> Float32[np.ndarray, "views region_detectors"]:
     """Distance of each of the strips' rays from the isocentre, signed, in pixels."""
     return (_middles(whole, centre)[:, None] + region.in_pixels().offsets()).astype(np.float32)
+
+
+def _powers(
+    angle: Float[np.ndarray, " views"], count: int
+) -> Complex64[np.ndarray, "views powers"]:
+    """exp(i k angle), k from 0; of products of few exponentials, which cost most of a strip."""
+    few = math.isqrt(count)
+    low = np.exp(1j * angle[:, None] * np.arange(few)).astype(np.complex64)
+    high = np.exp(1j * angle[:, None] * (few * np.arange(-(-count // few)))).astype(np.complex64)
+    return (high[:, :, None] * low[:, None, :]).reshape(len(angle), -1)[:, :count]
 
 
 def _length(whole: ParallelBeam, region: ParallelBeam) -> int:
