@@ -103,14 +103,12 @@ class BiasConstrained(LossConfig):
 
     Attributes:
       variance: weight of the noise that is left, beside 1 for systematic errors.
-      squared: weight of the squared errors of values cut to `low` and `high`.
-      low: lower end of what counts in full; the display window is [0, 1].
+      low: lower end of what counts in full, to which values are cut; the display window is [0, 1].
       high: upper end of it.
       outside: weight of plain L1 over all values, which keeps bone and lung right.
     """
 
     variance: float = 0.3
-    squared: float = 10.0
     low: float = -0.1
     high: float = 1.1
     outside: float = 0.1
@@ -125,7 +123,7 @@ class BiasConstrained(LossConfig):
         def loss(restored: Array, clean: Array) -> Array:
             near = (jnp.clip(x, self.low, self.high) for x in (restored, clean))
             inside = bias_constrained(*near, variance=self.variance)
-            return self.squared * inside + self.outside * l1(restored, clean)
+            return inside + self.outside * l1(restored, clean)
 
         return loss
 
