@@ -43,9 +43,10 @@ padding of 66 channels to 72 (it has 64 since; not measured again). Compiling th
 took 35 to 100 s a row for ours, within 205 s with all of PyTorch's (`--compile-limit 235`).
 
 Input on that host's 16 cores, which the step hides while it is shorter: a batch of CT patches takes
-9 to 11 ms with two reader threads, of unet-3d 11 ms with four, of unet-3d-cgan 33 ms (more than its
-step). Of attention and ddanet it took 170 ms, more than the step: most were the first batches, for
-which slices are turned, deformed and projected once; cutting strips takes 0.6 of that since.
+9 to 11 ms with two reader threads, of unet-3d 11 ms with four. Of unet-3d-cgan it took 33 ms and of
+attention and ddanet 170, more than their steps: means of the first batches, for which every
+variation of a scan is made once (the median of unet-3d-cgan is 0.2 ms). Cutting strips takes 0.6 of
+what it took then.
 
 On 2 idle cores of a Xeon (AVX-512; jax 0.10.1, PyTorch 2.13), `--rounds 5 --models
 red-cnn,unet-2d,unet-3d,cnn10,plain-cnn,autoencoder`, `cpu` settings in float32
