@@ -43,17 +43,20 @@ image alone it is behind its twin (-0.58 dB, seed 0), with 40 % of full dose's s
 d' told nothing: 0.0 for the input and most rows, 1.1 at full dose, intervals of 1.5 and more each
 way.
 
-DDANet of the lowest doses (ldct_ddanet_lowest_dose), which came later, on the same slice and noise:
-35.48 dB over three seeds, 9.0 HU, MTF50 60 % at low and 93 % at high contrast, 87 % of the nodules.
-On other slices, likewise three seeds ("twin": ldct_ddanet_image with its task and loss):
+DDANet of the lowest doses (ldct_ddanet_lowest_dose), which came later, under three seeds, on this
+and on other slices ("twin": ldct_ddanet_image with its task and loss; MTF50 at low and at high
+contrast and nodules as shares of full dose's):
 
     slice   input, full dose, this: dB      noise HU           minus twin          MTF50     nodules
-    16      28.83    37.86    36.67      22.6  10.9   5.4   +1.97 [1.50, 2.31]   55   93 %    92 %
-    26      26.22    33.12    34.33      73.0  23.1  14.1   +1.82 [1.37, 2.15]   63   93      85
-    29      24.83    31.84    33.44      88.8  28.0  18.3   +1.85 [1.35, 2.23]   45   89      88
+    16      28.83    37.86    37.27      22.6  10.9   4.1   +2.55 [2.45, 2.65]   55   96 %    94 %
+    22      27.57    36.09    36.07      29.3  13.9   7.5   +2.57 [2.39, 2.70]   66   96      90
+    26      26.22    33.12    35.00      73.0  23.1  11.1   +2.46 [2.34, 2.58]   69   97      91
+    29      24.83    31.84    34.11      88.8  28.0  14.5   +2.47 [2.34, 2.57]   40   91      94
 
-Lesion d' of input, full dose, this: 1.33, 2.61, 1.43; 0.66, 1.89, 0.04; 0.40, 0.33, 0.44; each
-uncertain by 1.2 to 3. Its docstring has the rows beside it on slice 22.
+Lesion d' of input, full dose, this: 1.33, 2.61, 1.49; 0.00, 1.09, 0.00; 0.66, 1.89, 0.05; 0.40,
+0.33, 0.79; each uncertain by 1 to 3. With `--repeats 10` on slice 16 (seed 0) 0.93, 2.41, 1.24:
++0.30 [-0.06, 0.66] over the input's, and of 60 nodules as many as full dose shows. Its docstring
+has the rows beside it on slice 22.
 """
 
 import argparse

@@ -10,8 +10,8 @@ patients (runs that are there already go on, finished ones are only opened), and
 fine-tuned without clean scans on slices 0-13; slices 16-29 are judged.
 
 One patient and one kernel: numbers say nothing of others. Five slices (16, 19, 22, 26, 29; `cpu`
-settings, seed 0, `--run DDANet=FOLDER --fine-tune cGAN`; DDANet is ldct_ddanet_lowest_dose, cGAN
-and RDAE were trained by an earlier version whose patches came in another order):
+settings, seed 0, `--run DDANet=FOLDER --fine-tune cGAN`; DDANet is ldct_ddanet_lowest_dose with an
+earlier loss, cGAN and RDAE were trained by a version whose patches came in another order):
 
                            noise HU  edge mm  MTF50 1/mm  removed, edges / flat  change HU
     sharp kernel (input)     43.8     1.02      0.419             -                 0.0
