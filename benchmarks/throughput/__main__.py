@@ -48,17 +48,23 @@ attention and ddanet 170, more than their steps: means of the first batches, for
 variation of a scan is made once (the median of unet-3d-cgan is 0.2 ms). Cutting strips takes 0.6 of
 what it took then.
 
-On 2 idle cores of a Xeon (AVX-512; jax 0.10.1, PyTorch 2.13), `--rounds 5 --models
-red-cnn,unet-2d,unet-3d,cnn10,plain-cnn,autoencoder`, `cpu` settings in float32
-(benchmarks/results/xeon-2-cores.json), PyTorch is ahead in all but restoring by unet-3d:
+On 2 idle cores of a Xeon (AVX-512; jax 0.10.1, PyTorch 2.13), `--rounds 5 --models` with these rows
+in two runs, `cpu` settings in float32 (benchmarks/results/xeon-2-cores.json), PyTorch is ahead in
+all but unet-4d, which it folds, and restoring by unet-3d and attention:
 
-                  step ms    MFU    torch/ours step    torch/ours restore
-    red-cnn          55.2   53.7 %       0.70                0.66
-    unet-2d          83.8   41.4 %       0.63                0.86
-    unet-3d         101.0   26.4 %       0.63                1.05
-    cnn10            49.8   40.9 %       0.66                0.93
-    plain-cnn        86.0   58.6 %       0.71                0.90
-    autoencoder     108.1   26.0 %       0.52                0.49
+                      step ms    MFU    torch/ours step    torch/ours restore
+    red-cnn              55.2   53.7 %       0.70                0.66
+    unet-2d              83.8   41.4 %       0.63                0.86
+    unet-3d             101.0   26.4 %       0.63                1.05
+    cnn10                49.8   40.9 %       0.66                0.93
+    plain-cnn            86.0   58.6 %       0.71                0.90
+    autoencoder         108.1   26.0 %       0.52                0.49
+    rdae                106.1   27.6 %       0.80                0.78
+    attention            93.0   39.4 %       0.86                1.12
+    cvae                112.9   47.3 %       0.71                0.93
+    plain-cnn-wgan      394.9   16.9 %       0.40                0.91
+    unet-2d-cgan        103.4   44.0 %       0.72                0.87
+    unet-4d             112.7   31.1 %       1.44                1.49
 
 With --processes rows compile together, which saves most of the time on GPUs with many CPU cores;
 they are still timed one after another, with nothing beside them.
