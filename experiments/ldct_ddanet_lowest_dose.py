@@ -27,10 +27,12 @@ Minus its twin (ldct_ddanet_image with this task and loss) it has +2.57 dB [2.39
 lesion d' is 1.24: of the input 0.93 (+0.30 [-0.06, 0.66]), of the full dose 2.41. Other slices are
 in `benchmarks.ldct --help`. It does NOT reach 95 % of MTF50 at low contrast: more than 70 % came
 neither with less weight of the noise nor with 100 random objects of sharp borders in each training
-slice (67 %, seed 0). Where there is less noise it loses: on the head of ldct_ddanet's table, 10.4
-HU, 46.2 dB under one seed and noise draw where ldct_ddanet has 47.0, and with variance 1 as much.
-Before errors were taken over their root mean square it had 35.48 dB, 60 and 93 % and 87 % of the
-nodules, on the head 45.5 dB. How much is due to the doses was not tried.
+slice (67 %, seed 0). Where there is less noise it loses: on the head of ldct_ddanet's table at 10.4
+HU (restored by opened runs of seed 0, one noise draw) 46.2 dB where ldct_ddanet has 47.0, and with
+variance 1 as much. Before errors were taken over their root mean square it had 35.48 dB, 60 and 93
+% and 87 % of the nodules, and 45.5 dB on that head where ldct_ddanet has 46.9 (`python -m
+benchmarks.restoration --suite ddanet --seeds 1 --draws 1`). How much is due to the doses was not
+tried.
 
 A training step of `full` on whole slices of 512 x 512 pixels and 720 views, four of them with two
 noise draws each, takes 34.5 GB in float32, 28.7 in bfloat16 and 7.4 a slice at a time, by the CPU's
