@@ -31,22 +31,26 @@ of unet-4d 8 of 16 x 8 x 48 x 48, gave (benchmarks/results/nvidia-h100-80gb-hbm3
     red-cnn            12.8   36.6 %       1.00                1.07
     cnn10               1.8    4.0 %       1.29                1.04
     autoencoder        48.2   18.0 %       1.04                0.98
-    attention          53.2    6.0 %       0.98                0.88
+    attention          18.4   16.7 %       2.53                1.05
+    plain-cnn           2.6    6.7 %       1.11                1.11
     plain-cnn-wgan     25.9   12.2 %       3.61                1.51
     cvae               13.6   33.2 %       1.49                0.98
+    vae                 4.0   26.5 %       1.88                2.07
     ddanet             43.4    7.3 %    (no peer in PyTorch)
 
-So 1.2 times PyTorch's best holds for the step of seven of twelve. RED-CNN's step is cuDNN's
+So 1.2 times PyTorch's best holds for the step of nine of fourteen. RED-CNN's step is cuDNN's
 convolutions to 83 %, which are PyTorch's too. RDAE's spends 34 of 46 ms in them or joining what
-they gave, and 9 in adding up gradients of what is joined; attention's spent 12 of 50 in cuDNN's
-padding of 66 channels to 72 (it has 64 since; not measured again). Compiling three rows at a time
-took 35 to 100 s a row for ours, within 205 s with all of PyTorch's (`--compile-limit 235`).
+they gave, and 9 in adding up gradients of what is joined. attention took 53.2 ms with 66 channels
+(0.98 of PyTorch's), which no tensor core takes; with 64 PyTorch's steps scatter between 30 and 52
+ms, the fastest of them 1.64 times ours. vae's peer is eager: torch.compile failed on it. Compiling
+three rows at a time took 11 to 100 s a row for ours, within 205 s with all of PyTorch's
+(`--compile-limit 235`).
 
 Input on that host's 16 cores, which the step hides while it is shorter: a batch of CT patches takes
-9 to 11 ms with two reader threads, of unet-3d 11 ms with four. Of unet-3d-cgan it took 33 ms and of
-attention and ddanet 170, more than their steps: means of the first batches, for which every
-variation of a scan is made once (the median of unet-3d-cgan is 0.2 ms). Cutting strips takes 0.6 of
-what it took then.
+8 to 11 ms with two reader threads, of unet-3d 11 ms with four, of attention 20 ms (median; mean 44,
+while variations of the slices are still being made) with eight: more than the steps of attention,
+cnn10, plain-cnn and unet-2d, so that a training of these waits for its input. Of unet-3d-cgan it
+took 33 ms (median 0.2) and of ddanet, whose strips took longer to cut then, 170.
 
 On 2 idle cores of a Xeon (AVX-512; jax 0.10.1, PyTorch 2.13), `--rounds 5 --models` with these rows
 in two runs, `cpu` settings in float32 (benchmarks/results/xeon-2-cores.json), PyTorch is ahead in
