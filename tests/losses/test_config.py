@@ -20,6 +20,7 @@ from medjax.losses.config import (
     Edge,
     PerceptualSSIM,
     WindowedL1,
+    WindowedRMS,
 )
 from medjax.losses.perceptual import feature_space, perceptual_loss
 from medjax.methods.base import Pair
@@ -30,6 +31,7 @@ from medjax.weights import vgg16
 ALL = (
     L1(),
     WindowedL1(),
+    WindowedRMS(),
     BiasConstrained(),
     SSIM(),
     MSSSIM(scales=2),
