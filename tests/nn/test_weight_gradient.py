@@ -1,5 +1,7 @@
 """Both ways to the weight gradient against sums of products in NumPy."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,3 +100,16 @@ def test_the_way_is_chosen_as_it_was_measured(x, dy, expected):
     geometry = Geometry((1,) * n, ((0, 0),) * n, (1,) * n)
     given, gradient = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x, dy))
     assert faster_on_cpu(given, gradient, geometry) is expected
+
+
+def test_within_a_loop_dimensions_come_in_the_order_for_which_cpus_have_a_fast_kernel():
+    x, dy = noise(0, 2, 8, 8, 3), noise(1, 2, 8, 8, 16)
+    geometry = Geometry((1, 1), ((1, 1), (1, 1)), (1, 1))
+
+    def body(total, _):
+        return total + convolved_weight_gradient(x * total[0, 0, 0, 0], dy, geometry, (3, 3)), None
+
+    looped = jax.jit(lambda total: lax.scan(body, total, None, length=3)[0])
+    compiled = looped.lower(jnp.ones((3, 3, 3, 16))).compile().as_text()
+    orders = re.findall(r" convolution\(.*dim_labels=([\w>-]+)", compiled)
+    assert orders and set(orders) == {"b01f_01io->b01f"}
