@@ -23,6 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from medjax.heap import keep_freed
 from medjax.nn.conv import Conv, ConvTranspose
 from medjax.nn.norm import BatchNorm
 
@@ -224,6 +225,7 @@ def main() -> None:
     parser.add_argument("--torch-compile", action="store_true", help="PyTorch by torch.compile")
     parser.add_argument("--out", type=Path, help="write rows as JSON to this file")
     options = parser.parse_args()
+    keep_freed()
     about = machine()
     print(*(f"{k} {v}" for k, v in about.items()), sep=", ")
     head = ("ours ms", "stock ms", "torch ms", "stock/ours", "torch/ours")

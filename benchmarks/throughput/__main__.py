@@ -93,11 +93,14 @@ from benchmarks.throughput.peaks import Peak, peak
 from benchmarks.throughput.quality import judged
 from benchmarks.throughput.suite import BY_NAME, Work, work
 from medjax.errors import UserError
+from medjax.heap import keep_freed
 from medjax.io.common import atomic
 
 
 def main() -> int:
     options = parsed(__doc__)
+    # As medjax's own commands do; PyTorch's memory is kept with it.
+    keep_freed()
     # Two frameworks share one GPU; read when JAX first looks for devices.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     device = jax.devices()[0]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from medjax.errors import UserError
+from medjax.heap import keep_freed
 from medjax.home import compiled_folder
 
 HELP = """usage: medjax COMMAND [OPTIONS]
@@ -57,6 +58,7 @@ STOPPED = 130
 def main() -> None:
     """Entry point: runs one command; bad input ends in one line and exit code 2."""
     sys.unraisablehook = _hook
+    keep_freed()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
