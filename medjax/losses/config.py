@@ -12,7 +12,7 @@ from medjax.errors import UserError
 from medjax.losses.bias import bias_constrained
 from medjax.losses.gradient import edge_loss
 from medjax.losses.perceptual import FeatureSpace, feature_space, perceptual_loss
-from medjax.losses.pixel import charbonnier, l1, l2, rms
+from medjax.losses.pixel import charbonnier, l1, l2
 from medjax.losses.planes import fold_short
 from medjax.losses.ssim import WINDOW, ms_ssim_loss, ms_ssim_weights, ssim_loss
 from medjax.losses.window import soft_clip
@@ -91,28 +91,6 @@ class WindowedL1(LossConfig):
                 jnp.clip(restored, self.low, self.high), jnp.clip(clean, self.low, self.high)
             )
             return inside + self.outside * l1(restored, clean)
-
-        return loss
-
-
-@dataclasses.dataclass(frozen=True)
-class WindowedRMS(LossConfig):
-    """Each image's root mean square error; values far from those that are read count little.
-
-    Attributes:
-      low: lower end of what counts in full, to which values are cut; the display window is [0, 1].
-      high: upper end of it.
-      outside: weight of plain L1 over all values, which keeps bone and lung right.
-    """
-
-    low: float = -0.1
-    high: float = 1.1
-    outside: float = 0.1
-
-    def build(self) -> PixelLoss:
-        def loss(restored: Array, clean: Array) -> Array:
-            near = (jnp.clip(x, self.low, self.high) for x in (restored, clean))
-            return rms(*near) + self.outside * l1(restored, clean)
 
         return loss
 

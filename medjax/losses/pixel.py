@@ -1,4 +1,4 @@
-"""Losses that compare sample by sample: L1, L2, its root image by image, and Charbonnier."""
+"""Losses that compare sample by sample: L1, L2 and Charbonnier."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -21,35 +21,6 @@ def l2(
     """Mean squared error over everything; its optimum is the mean, and it maximises PSNR."""
     check_shapes(restored, clean)
     return jnp.mean(jnp.square(restored - clean))
-
-
-def rms(
-    restored: Float[Array, "batch *space channel"],
-    clean: Float[Array, "batch *space channel"],
-    *,
-    epsilon: float = 1e-3,
-) -> Float[Array, ""]:
-    """Root mean square error of each image; the mean.
-
-    Where the noise of a batch differs from image to image, squares let the noisiest drown the
-    others. Under the root each counts as it does under L1, and the optimum of an image is still
-    the mean.
-
-    Args:
-      restored: what the network gave.
-      clean: what it should have given.
-      epsilon: in the images' unit; an image whose error is below it counts less. Equal ones cost
-        nothing.
-
-    Raises:
-      ValueError: epsilon is not positive (the gradient at equality would be NaN), or the shapes
-        differ.
-    """
-    if epsilon <= 0:
-        raise ValueError(f"epsilon must be positive, got {epsilon}")
-    check_shapes(restored, clean)
-    squared = jnp.mean(jnp.square(restored - clean), tuple(range(1, restored.ndim)))
-    return jnp.mean(jnp.sqrt(squared + epsilon**2) - epsilon)
 
 
 def charbonnier(

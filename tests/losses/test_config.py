@@ -20,7 +20,6 @@ from medjax.losses.config import (
     Edge,
     PerceptualSSIM,
     WindowedL1,
-    WindowedRMS,
 )
 from medjax.losses.perceptual import feature_space, perceptual_loss
 from medjax.methods.base import Pair
@@ -31,7 +30,6 @@ from medjax.weights import vgg16
 ALL = (
     L1(),
     WindowedL1(),
-    WindowedRMS(),
     BiasConstrained(),
     SSIM(),
     MSSSIM(scales=2),
