@@ -44,24 +44,24 @@ LARGE, SMALL = region_of(SCANNER, 128), region_of(SCANNER, 64)
 full = Experiment(
     name="ldct_ddanet",
     summary="dual-domain attention network for low-dose CT: projections and image",
-    task=LowDoseRegions(train_dose=(0.05, 0.6), geometry=LARGE, draws=64),
+    task=LowDoseRegions(train_dose=(0.02, 0.6), geometry=LARGE, draws=64),
     network=DDANetConfig(
         geometry=LARGE,
         views_together=4,
-        sinogram=AttentionNetConfig(width=32, depth=1, blocks=2),
-        image=AttentionNetConfig(width=48, depth=3, blocks=2),
+        sinogram=AttentionNetConfig(width=32, depth=1, blocks=2, dtype="bfloat16"),
+        image=AttentionNetConfig(width=48, depth=3, blocks=2, dtype="bfloat16"),
     ),
     method=DualDomain(),
     loss=WindowedL1(),
     data=Data(name="ct_samples", patch=128, batch=32, threads=8),
-    schedule=Schedule(steps=20_000, peak=2e-4, end=2e-6),
+    schedule=Schedule(steps=4500, peak=5e-4, end=2e-6, warmup=200),
     tiling=Tiling(size=128, overlap=32, batch=16, ensemble=True),
-    keep=Keep(save_every=1000, log_every=50),
+    keep=Keep(save_every=500, log_every=50),
 )
 
 cpu = dataclasses.replace(
     full,
-    task=LowDoseRegions(geometry=SMALL, projected=0.25),
+    task=LowDoseRegions(train_dose=(0.02, 1.0), geometry=SMALL, projected=0.25),
     network=DDANetConfig(
         geometry=SMALL,
         views_together=4,
