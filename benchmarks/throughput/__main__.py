@@ -52,23 +52,31 @@ while variations of the slices are still being made) with eight: more than the s
 cnn10, plain-cnn and unet-2d, so that a training of these waits for its input. Of unet-3d-cgan it
 took 33 ms (median 0.2) and of ddanet, whose strips took longer to cut then, 170.
 
-On 2 idle cores of a Xeon (AVX-512; jax 0.10.1, PyTorch 2.13), `--rounds 5 --models` with these rows
-in two runs, `cpu` settings in float32 (benchmarks/results/xeon-2-cores.json), PyTorch is ahead in
-all but unet-4d, which it folds, and restoring by unet-3d and attention:
+On 2 idle cores of an AMD EPYC (jax 0.10.1, PyTorch 2.13), `--rounds 5`, `cpu` settings in float32
+(benchmarks/results/epyc-2-cores.json), PyTorch is ahead in the step of all but the 4-D networks,
+which it folds, and restoring by all but these, the 3-D ones and attention:
 
                       step ms    MFU    torch/ours step    torch/ours restore
-    red-cnn              55.2   53.7 %       0.70                0.66
-    unet-2d              83.8   41.4 %       0.63                0.86
-    unet-3d             101.0   26.4 %       0.63                1.05
-    cnn10                49.8   40.9 %       0.66                0.93
-    plain-cnn            86.0   58.6 %       0.71                0.90
-    autoencoder         108.1   26.0 %       0.52                0.49
-    rdae                106.1   27.6 %       0.80                0.78
-    attention            93.0   39.4 %       0.86                1.12
-    cvae                112.9   47.3 %       0.71                0.93
-    plain-cnn-wgan      394.9   16.9 %       0.40                0.91
-    unet-2d-cgan        103.4   44.0 %       0.72                0.87
-    unet-4d             112.7   31.1 %       1.44                1.49
+    unet-2d              50.0   32.4 %       0.64                0.91
+    unet-2d-cgan         49.9   41.1 %       0.81                0.91
+    unet-3d              73.2   17.0 %       0.64                1.09
+    unet-3d-cgan        203.4   26.6 %       0.77                1.64
+    unet-4d              63.2   25.0 %       1.64                1.34
+    unet-4d-cgan         68.9   24.9 %       1.66                1.43
+    rdae                 72.5   18.2 %       0.74                0.88
+    red-cnn              30.4   45.5 %       0.74                0.73
+    cnn10                25.4   37.5 %       0.73                0.99
+    autoencoder          62.4   21.1 %       0.50                0.42
+    attention            51.6   32.1 %       0.95                1.08
+    plain-cnn            43.7   53.8 %       0.71                0.87
+    plain-cnn-wgan       89.8   33.5 %       0.97                0.82
+    cvae                 67.9   35.5 %       0.66                0.92
+    vae                  27.7   36.5 %       0.87                0.90
+    ddanet              161.0   10.2 %    (no peer in PyTorch)
+
+Freed memory is kept for both sides (`medjax.heap`). On a Xeon, before that was so and before weight
+gradients kept their speed in loops, the WGAN's step had 0.40 (benchmarks/results/xeon-2-cores.json,
+twelve rows).
 
 With --processes rows compile together, which saves most of the time on GPUs with many CPU cores;
 they are still timed one after another, with nothing beside them.
