@@ -25,7 +25,7 @@ def keep_freed() -> bool:
     ends. Where the user has set one of the allocator's variables, all is left as it is.
 
     Returns:
-      Whether it does: on Linux with the GNU C library and its allocator.
+      Whether that was set now: on Linux with the GNU C library, and not by whoever started this.
     """
     if platform.libc_ver()[0] != "glibc" or "GLIBC_TUNABLES" in os.environ:
         return False

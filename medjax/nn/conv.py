@@ -15,7 +15,9 @@ the batch norm of medjax/nn/norm.py:
 | 2-D U-Net, 4x256^2, base 32 | 12 | 0.97 to 1.02 |
 | 3-D U-Net, 2x48^3, base 16 | 39 | 0.56 to 0.73 |
 
-In three runs, stock in one; it varies from run to run, from 45 to 39 in 3-D.
+In three runs, stock in one; it varies from run to run, from 45 to 39 in 3-D. On 2 cores of an AMD
+EPYC, with freed memory kept (medjax/heap.py), which serves PyTorch in 2-D and not this, PyTorch
+takes 0.73 to 0.75 and 0.51 to 0.61; in 2-D without it 0.93 and 0.94.
 """
 
 from collections.abc import Callable, Sequence
