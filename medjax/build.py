@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import grain
 import jax
 import numpy as np
 import optax
@@ -17,7 +18,6 @@ from medjax.experiment import Experiment, Schedule
 from medjax.methods.base import Method, Pair
 from medjax.tasks.base import each_axis
 from medjax.train import mesh as meshes
-from medjax.train.checkpoint import Batches
 from medjax.train.schedule import cosine, cosine_restarts
 
 
@@ -107,15 +107,15 @@ def training_of(experiment: Experiment) -> Training:
 def batches_of(
     experiment: Experiment,
     records: Sequence[Record],
-    threads: int | None = None,
     rows: Sequence[int] | None = None,
-) -> Batches:
+) -> grain.DatasetIterator[dict[str, np.ndarray]]:
     """Raw batches of these records without end, as `Training` takes them.
 
+    Close the iterator after use: its threads else end when Python finds the time.
+
     Args:
-      experiment: tells patch, batch and seed.
+      experiment: tells patch, batch and seed, and who reads.
       records: the scans to learn from.
-      threads: that read ahead; None takes the experiment's.
       rows: of each batch, those that this process reads; None reads all.
     """
     task, data = experiment.task, experiment.data
@@ -126,7 +126,7 @@ def batches_of(
         patch=patch,
         seed=experiment.seed,
         rows=rows,
-        threads=data.threads if threads is None else threads,
+        threads=data.threads,
         context=functools.partial(task.context, patch=patch),
         survey=task.survey,
     )

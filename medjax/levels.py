@@ -1,5 +1,6 @@
 """How noisy scans are to a network, and how far their values reach: in training, and one scan's."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -46,7 +47,9 @@ def trained_on(experiment: Experiment) -> Given:
     if not task.denoises:
         return Given()
     records = catalog.load(experiment.data.name).split("train")
-    batches, pairs = batches_of(experiment, records, threads=0), jax.jit(pairs_of(experiment))
+    read_here = dataclasses.replace(experiment.data, threads=0)
+    batches = batches_of(dataclasses.replace(experiment, data=read_here), records)
+    pairs = jax.jit(pairs_of(experiment))
     found: list[float] = []
     for number in range(BATCHES):
         key = jax.random.fold_in(jax.random.key(experiment.seed), number)

@@ -1,5 +1,6 @@
 """Where the time of a training step goes: a trace of some steps, and its operations in words."""
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -11,10 +12,11 @@ import jax
 from jax.profiler import ProfileData
 
 from medjax import operations
-from medjax.build import batches_of, mesh_of, state_sharding_of, training_of
+from medjax.build import Training, batches_of, mesh_of, state_sharding_of, training_of
 from medjax.data import catalog
 from medjax.errors import UserError
 from medjax.experiment import Experiment
+from medjax.train.checkpoint import Batches
 from medjax.train.compiled import program
 from medjax.train.session import next_batch
 
@@ -85,8 +87,13 @@ def profile(experiment: Experiment, folder: Path, steps: int) -> Profile:
     """
     records = catalog.load(experiment.data.name).split("train")
     experiment.task.check(records[0])
-    training = training_of(experiment)
-    batches = batches_of(experiment, records)
+    with contextlib.closing(batches_of(experiment, records)) as batches:
+        return _profiled(experiment, training_of(experiment), batches, folder, steps)
+
+
+def _profiled(
+    experiment: Experiment, training: Training, batches: Batches, folder: Path, steps: int
+) -> Profile:
     total = WARM_UP + steps
     first = next_batch(batches, 0, total)
     mesh = mesh_of(experiment)

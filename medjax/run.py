@@ -74,6 +74,7 @@ def train(experiment: Experiment, folder: Path) -> FitResult:
             folder.mkdir(parents=True, exist_ok=True)
             _write_json(folder / EXPERIMENT, description)
     with naming_full_disk(folder), ExitStack() as stack:
+        stack.callback(batches.close)
         shown = ("loss", "pixel")
         progress = stack.enter_context(Progress(shown=shown)) if processes.first() else None
         return fit(

@@ -37,10 +37,10 @@ def scan_of(experiment: Experiment, shape: tuple[int, ...]) -> dict:
 @pytest.mark.parametrize("name", ["ldct_cgan", "mri_motion_cgan3d", "inpainting_cgan"])
 def test_shapes_are_those_of_the_real_pipeline(name: str) -> None:
     experiment = load(find(name), "cpu")
-    data = dataclasses.replace(experiment.data, batch=2, patch=16)
+    data = dataclasses.replace(experiment.data, batch=2, patch=16, threads=0)
     experiment = dataclasses.replace(experiment, data=data)
     scan = scan_of(experiment, (24,) * experiment.task.dims)
-    real = next(batches_of(experiment, [scan], threads=0))
+    real = next(batches_of(experiment, [scan]))
     assert describe(batch_like(experiment)) == describe(real)
 
 

@@ -6,6 +6,7 @@ without it, our slowest network. Both times count steps, waiting for data and ma
 neither counts starting and compiling; ours counts writing checkpoints too.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import itertools
@@ -136,10 +137,11 @@ def pairs(experiment: Experiment) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         degraded, clean = task.prepare(raw, key)
         return degraded[..., 0][:, None], clean[..., 0][:, None]
 
-    batches = batches_of(experiment, catalog.load(experiment.data.name).split("train"))
-    for step in itertools.count():
-        noisy, clean = prepare(next(batches), np.int32(step))
-        yield np.array(noisy), np.array(clean)
+    records = catalog.load(experiment.data.name).split("train")
+    with contextlib.closing(batches_of(experiment, records)) as batches:
+        for step in itertools.count():
+            noisy, clean = prepare(next(batches), np.int32(step))
+            yield np.array(noisy), np.array(clean)
 
 
 def told(peers: Sequence[Network]) -> list[str]:
