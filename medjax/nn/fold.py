@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array
 
 from medjax.nn import depthwise
+from medjax.nn.filled import filled
 from medjax.nn.geometry import Geometry
 from medjax.nn.widened import neighbours, widened
 
@@ -59,13 +60,16 @@ def forward(x: Array, kernel: Array, geometry: Geometry, into: int) -> Array:
 
 
 def _narrow(x: Array, kernel: Array, geometry: Geometry) -> Array:
-    """XLA's, with neighbouring outputs found at once where channels are few."""
+    """XLA's, with channels filled up, and neighbouring outputs found at once where they are few."""
     out = geometry.out_space(x.shape[1:-1], kernel.shape[:-2])
     features = kernel.shape[-1]
     count = neighbours(x.shape[-1], features, out[-1], geometry)
-    if count == 1:
-        return stock(x, kernel, geometry)
-    y = stock(x, *widened(kernel, count, geometry))
+    if count > 1:
+        kernel, geometry = widened(kernel, count, geometry)
+    wide = kernel.shape[-1]
+    if geometry.groups == 1:
+        x, kernel = filled(x, kernel)
+    y = stock(x, kernel, geometry)[..., :wide]
     return y.reshape(x.shape[0], *out, features)
 
 

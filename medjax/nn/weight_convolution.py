@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import ShapeDtypeStruct, lax
 from jaxtyping import Array
 
+from medjax.nn.filled import filled
 from medjax.nn.geometry import Geometry
 from medjax.nn.weight_gradient import fitted
 
@@ -74,12 +75,11 @@ def _whole(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> 
     # same, but 20 to 150 times as much in the body of a loop, where XLA's CPU code takes its plain
     # kernel for all but the usual order of dimensions.
     dkernel = lax.conv_general_dilated(
-        jnp.swapaxes(x, 0, -1),
-        jnp.moveaxis(dy, 0, -2),
+        *filled(jnp.swapaxes(x, 0, -1), jnp.moveaxis(dy, 0, -2)),
         geometry.dilation,
         pads,
         rhs_dilation=geometry.strides,
         dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
         precision=geometry.precision,
     )
-    return jnp.moveaxis(dkernel, 0, -2)
+    return jnp.moveaxis(dkernel[..., : dy.shape[-1]], 0, -2)
