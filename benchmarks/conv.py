@@ -23,7 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from medjax.heap import keep_freed
+from medjax.heap import keep_freed, start_with_large_pages
 from medjax.nn.conv import Conv, ConvTranspose
 from medjax.nn.norm import BatchNorm
 
@@ -251,4 +251,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    start_with_large_pages()
     main()

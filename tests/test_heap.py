@@ -1,4 +1,4 @@
-"""Freed blocks are kept: a second block of the same size finds its pages there already."""
+"""Freed blocks are kept, or given in large pages: a second block costs few page faults."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from medjax.heap import _SETTINGS
+from medjax.heap import _LARGE_PAGES, _SETTINGS
 
 # A block of 48 MiB in whole pages of 4 KiB, written, freed and written again.
 _PAGES = 48 * 2**20 // 4096
@@ -56,3 +56,55 @@ def test_processes_that_are_started_keep_too():
         pytest.skip("needs the GNU C library's allocator")
     _, again = faults("leave", **{name: str(size) for name, (_, size) in _SETTINGS.items()})
     assert again < _PAGES // 100
+
+
+_STARTED = """
+import os, resource, sys
+from medjax.heap import keep_freed, start_with_large_pages
+print(os.getpid(), os.environ.get("GLIBC_TUNABLES"), flush=True)
+start_with_large_pages()
+import numpy as np
+np.ones(96 * 2**20, np.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(96 * 2**20, np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, keep_freed(), sys.argv[1:])
+sys.exit(3)
+"""
+
+
+def started(tmp_path, **variables: str) -> list[str]:
+    """What a program prints that starts with large pages; it must end as it wants to."""
+    program = tmp_path / "program.py"
+    program.write_text(_STARTED)
+    inherited = {k: v for k, v in os.environ.items() if k not in (*_SETTINGS, "GLIBC_TUNABLES")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(program), "one", "two words"],
+        env={**inherited, **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_a_program_starts_again_with_large_pages_in_the_same_process(tmp_path):
+    if not _LARGE_PAGES.is_file() or "[madvise]" not in _LARGE_PAGES.read_text():
+        pytest.skip("needs a kernel that gives large pages to those who ask")
+    told = started(tmp_path)
+    if len(told) == 2:
+        pytest.skip("needs the GNU C library's allocator")
+    first, second, end = told
+    assert first.split()[1] == "None"
+    assert second.split()[0] == first.split()[0]
+    assert "hugetlb=1" in second
+    faults, rest = end.split(maxsplit=1)
+    # 24,576 pages of 4 KiB, or 48 of 2 MiB.
+    assert int(faults) < 24_576 // 20
+    # What a process was born with is not set again.
+    assert rest == "False ['one', 'two words']"
+
+
+def test_a_program_does_not_start_again_where_the_user_has_set_the_allocator(tmp_path):
+    (first, _) = started(tmp_path, GLIBC_TUNABLES="glibc.malloc.check=0")
+    assert first.endswith("glibc.malloc.check=0")

@@ -101,7 +101,7 @@ from benchmarks.throughput.peaks import Peak, peak
 from benchmarks.throughput.quality import judged
 from benchmarks.throughput.suite import BY_NAME, Work, work
 from medjax.errors import UserError
-from medjax.heap import keep_freed
+from medjax.heap import keep_freed, start_with_large_pages
 from medjax.io.common import atomic
 
 
@@ -215,6 +215,7 @@ def machine(peaks: dict[str, Peak]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    start_with_large_pages()
     try:
         sys.exit(main())
     except UserError as error:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from medjax.errors import UserError
-from medjax.heap import keep_freed
+from medjax.heap import keep_freed, start_with_large_pages
 from medjax.home import compiled_folder
 
 HELP = """usage: medjax COMMAND [OPTIONS]
@@ -53,6 +53,12 @@ COMMANDS = {
 GROUPS = frozenset(name.split()[0] for name in COMMANDS if " " in name)
 STOPPED = 130
 """What shells expect of a command that Ctrl-C ended."""
+
+
+def command() -> None:
+    """The program `medjax`."""
+    start_with_large_pages()
+    main()
 
 
 def main() -> None:
