@@ -67,7 +67,7 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry, window: tuple[int, 
         primal = jax.ShapeDtypeStruct(shape, x.dtype)
         return jax.linear_transpose(lambda k: fold.forward(x, k, geometry, into=3), primal)(dy)[0]
 
-    convolved = faster_on_cpu(x, dy, geometry)
+    convolved = faster_on_cpu(x, dy, geometry, window)
     on_cpu = convolved_weight_gradient if convolved else blocked_weight_gradient
     return lax.platform_dependent(
         x,

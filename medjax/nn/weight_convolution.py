@@ -1,8 +1,13 @@
 """The weight gradient of a convolution as one itself, whose window is the gradient of the output.
 
 Batch and channels change places: the input's channels are the batch, and the batch is summed over
-as channels are. Of three dimensions it is one of two for each tap of the leading one.
+as channels are. Of three dimensions it is one of two for each tap of the leading one. What slides
+is copied for each tap and multiplied with all of the window's features: where the output has few,
+the input is taken for the window and the gradient of the output slides.
 """
+
+from dataclasses import replace
+from math import prod
 
 import jax.numpy as jnp
 from jax import ShapeDtypeStruct, lax
@@ -17,14 +22,21 @@ _SPACE = "UV"
 # and of three dimensions. Chosen by whole training steps on idle cores of a Xeon with AVX-512 (jax
 # 0.10.1), against `weight_gradient`'s products everywhere: RED-CNN takes 0.6 of the time, the
 # quickstart and small U-Nets 0.9 to 0.95, DDANet's twin, CNN10 and the plain CNN the same; twice
-# the numbers gain nothing more, in a 3-D U-Net of 2 x 48³ they cost 5 %. With one feature, or one
-# image of 16 channels, a layer takes 1 to 5 times as long.
+# the numbers gain nothing more, in a 3-D U-Net of 2 x 48³ they cost 5 %. With few features, or one
+# image of 16 channels, a layer takes 1 to 5 times as long; a window of one tap takes 1.3 to 3.
 _MOST = 2**22
 _WIDEST, _WIDEST_OF_VOLUMES, _FEWEST_FEATURES, _FEWEST_CHANNELS_OF_ONE = 128, 16, 8, 32
+# From which number of features on nothing is gained by an exchange. On one core of an AMD EPYC with
+# AVX-512, layers of the `cpu` settings: 12 to 32 channels to one feature take 0.2 to 0.45 of the
+# time of `weight_gradient`'s products, 32 to 16 0.8 and in 3-D 16 to 8 0.7 of the time without.
+_MANY = 32
 
 
 def faster_on_cpu(
-    x: Array | ShapeDtypeStruct, dy: Array | ShapeDtypeStruct, geometry: Geometry
+    x: Array | ShapeDtypeStruct,
+    dy: Array | ShapeDtypeStruct,
+    geometry: Geometry,
+    window: tuple[int, ...],
 ) -> bool:
     """Whether it is taken there instead of `weight_gradient.blocked_weight_gradient`."""
     channels, features = x.shape[-1], dy.shape[-1]
@@ -32,11 +44,20 @@ def faster_on_cpu(
     return (
         geometry.groups == 1
         and x.ndim <= 5
+        and prod(window) > 1
         and x.size + dy.size < _MOST
         and max(channels, features) <= (_WIDEST_OF_VOLUMES if x.ndim == 5 else _WIDEST)
-        and features >= _FEWEST_FEATURES
+        and (channels if exchange_pays(x, dy, geometry) else features) >= _FEWEST_FEATURES
         and (images > 1 or channels >= _FEWEST_CHANNELS_OF_ONE)
     )
+
+
+def exchange_pays(
+    x: Array | ShapeDtypeStruct, dy: Array | ShapeDtypeStruct, geometry: Geometry
+) -> bool:
+    """Whether what slides and the window are best exchanged: few features of many channels."""
+    channels, features = x.shape[-1], dy.shape[-1]
+    return set(geometry.strides) == {1} and features < _MANY and channels >= 2 * features
 
 
 def convolved_weight_gradient(
@@ -44,7 +65,8 @@ def convolved_weight_gradient(
 ) -> Array:
     """As `weight_gradient.blocked_weight_gradient`, without groups."""
     if len(window) <= 2:
-        return _whole(x, dy, geometry, window)
+        way = _exchanged if exchange_pays(x, dy, geometry) else _whole
+        return way(x, dy, geometry, window)
     stride, length = geometry.strides[0], (dy.shape[1] - 1) * geometry.strides[0] + 1
     rest = x.shape[2:-1]
     flat = dy.reshape(-1, *dy.shape[2:])
@@ -55,6 +77,17 @@ def convolved_weight_gradient(
         seen = lax.slice_in_dim(seen, 0, None, stride, axis=1).reshape(-1, *x.shape[2:])
         taps.append(convolved_weight_gradient(seen, flat, geometry.rest(), window[1:]))
     return jnp.stack(taps)
+
+
+def _exchanged(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> Array:
+    """The input as the window that slides over the gradient: the taps come last first."""
+    lows = [
+        (taps - 1) * dilation - low
+        for taps, dilation, (low, _) in zip(window, geometry.dilation, geometry.pads, strict=True)
+    ]
+    turned = replace(geometry, pads=tuple((low, 0) for low in lows))
+    dkernel = _whole(dy, x, turned, window)
+    return jnp.swapaxes(lax.rev(dkernel, tuple(range(len(window)))), -1, -2)
 
 
 def _whole(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> Array:

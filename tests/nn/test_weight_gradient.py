@@ -9,7 +9,11 @@ import pytest
 from jax import lax
 
 from medjax.nn.geometry import Geometry
-from medjax.nn.weight_convolution import convolved_weight_gradient, faster_on_cpu
+from medjax.nn.weight_convolution import (
+    convolved_weight_gradient,
+    exchange_pays,
+    faster_on_cpu,
+)
 from medjax.nn.weight_gradient import blocked_weight_gradient
 
 WAYS = (convolved_weight_gradient, blocked_weight_gradient)
@@ -85,21 +89,51 @@ def test_the_reference_is_the_gradient_of_a_convolution():
 
 
 @pytest.mark.parametrize(
-    ("x", "dy", "expected"),
+    ("x", "dy", "taps", "expected"),
     [
-        ((8, 64, 64, 16), (8, 60, 60, 16), True),
-        ((2, 24, 40, 40, 8), (2, 24, 40, 40, 8), True),
-        ((4, 128, 128, 128), (4, 128, 128, 128), False),
-        ((4, 64, 64, 24), (4, 64, 64, 1), False),
-        ((1, 64, 64, 16), (1, 64, 64, 16), False),
-        ((2, 8, 6, 24, 24, 8), (2, 8, 6, 24, 24, 8), False),
+        ((8, 64, 64, 16), (8, 60, 60, 16), 5, True),
+        ((8, 64, 64, 16), (8, 64, 64, 16), 1, False),
+        ((2, 24, 40, 40, 8), (2, 24, 40, 40, 8), 1, False),
+        ((2, 24, 40, 40, 8), (2, 22, 38, 38, 8), 3, True),
+        ((4, 128, 128, 128), (4, 126, 126, 128), 3, False),
+        ((4, 64, 64, 24), (4, 62, 62, 1), 3, True),
+        ((4, 64, 64, 4), (4, 62, 62, 1), 3, False),
+        ((4, 64, 64, 4), (4, 62, 62, 4), 3, False),
+        ((1, 64, 64, 16), (1, 62, 62, 16), 3, False),
+        ((2, 8, 6, 24, 24, 8), (2, 6, 4, 22, 22, 8), 3, False),
     ],
 )
-def test_the_way_is_chosen_as_it_was_measured(x, dy, expected):
+def test_the_way_is_chosen_as_it_was_measured(x, dy, taps, expected):
     n = len(x) - 2
     geometry = Geometry((1,) * n, ((0, 0),) * n, (1,) * n)
     given, gradient = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x, dy))
-    assert faster_on_cpu(given, gradient, geometry) is expected
+    assert faster_on_cpu(given, gradient, geometry, (taps,) * n) is expected
+
+
+EXCHANGED = ("1-D", "valid 5x5", "same", "dilated", "3-D")
+
+
+@pytest.mark.parametrize("name", EXCHANGED)
+@pytest.mark.parametrize(("channels", "features"), [(6, 3), (5, 1)])
+def test_input_and_gradient_exchanged_are_the_gradient_too(name, channels, features):
+    space, window, geometry = CASES[name]
+    x = noise(0, 2, *space, channels)
+    dy = noise(1, 2, *geometry.out_space(space, window), features)
+    assert exchange_pays(x, dy, geometry)
+    found = jax.jit(convolved_weight_gradient, static_argnums=(2, 3))(x, dy, geometry, window)
+    wanted = reference(x, dy, geometry, window)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_only_strides_of_one_and_few_features_are_exchanged():
+    def pays(channels, features, stride=1):
+        geometry = Geometry((1, stride), ((1, 1), (1, 1)), (1, 1))
+        return exchange_pays(noise(0, 1, 4, 4, channels), noise(1, 1, 4, 4, features), geometry)
+
+    assert pays(32, 16) and pays(62, 31)
+    assert not pays(32, 16, stride=2)
+    assert not pays(31, 16)
+    assert not pays(64, 32)
 
 
 def test_within_a_loop_dimensions_come_in_the_order_for_which_cpus_have_a_fast_kernel():
