@@ -136,6 +136,27 @@ def test_only_strides_of_one_and_few_features_are_exchanged():
     assert not pays(64, 32)
 
 
+@pytest.mark.parametrize(("channels", "features"), [(6, 3), (3, 6)])
+@pytest.mark.parametrize("pad", [0, 1, 4])
+def test_no_window_is_larger_than_what_it_slides_over(channels, features, pad):
+    geometry = Geometry((1, 1), ((pad, pad),) * 2, (1, 1))
+    x = noise(0, 2, 12, 12, channels)
+    dy = noise(1, 2, *geometry.out_space((12, 12), (5, 5)), features)
+    found = jax.make_jaxpr(convolved_weight_gradient, static_argnums=(2, 3))(
+        x, dy, geometry, (5, 5)
+    )
+    shapes = [
+        [v.aval.shape for v in equation.invars]
+        for equation in found.jaxpr.eqns
+        if equation.primitive is lax.conv_general_dilated_p
+    ]
+    ((slid, window),) = shapes
+    assert all(w <= s for w, s in zip(window[:2], slid[1:3], strict=True))
+    dkernel = convolved_weight_gradient(x, dy, geometry, (5, 5))
+    wanted = reference(x, dy, geometry, (5, 5))
+    np.testing.assert_allclose(dkernel, wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_within_a_loop_dimensions_come_in_the_order_for_which_cpus_have_a_fast_kernel():
     x, dy = noise(0, 2, 8, 8, 3), noise(1, 2, 8, 8, 16)
     geometry = Geometry((1, 1), ((1, 1), (1, 1)), (1, 1))
