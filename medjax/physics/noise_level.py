@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from medjax.physics.median import median_of_magnitudes
+
 BLOCK = 16
 # Median of |N(0, 1)|.
 MEDIAN_OF_NORMAL = 0.6745
@@ -43,7 +45,7 @@ def noise_level(image: Float[Array, "batch *space 1"]) -> Float[Array, "batch *s
     split = [batch, *itertools.chain(*zip(counts, sides, strict=True))]
     order = [0, *range(1, 2 * len(space), 2), *range(2, 2 * len(space) + 1, 2)]
     blocks = deviation.reshape(split).transpose(order).reshape(batch, *counts, -1)
-    level = jnp.median(blocks, axis=-1) / MEDIAN_OF_NORMAL
+    level = median_of_magnitudes(blocks) / MEDIAN_OF_NORMAL
     level = _median_of_neighbours(level)
     # Resizing to whole blocks first keeps the block centres where they are.
     whole = [c * b for c, b in zip(counts, sides, strict=True)]
@@ -60,4 +62,4 @@ def _median_of_neighbours(level: Float[Array, "batch *blocks"]) -> Float[Array, 
         wide[(slice(None), *(slice(s, s + n) for s, n in zip(shift, space, strict=True)))]
         for shift in shifts
     ]
-    return jnp.median(jnp.stack(stack), axis=0)
+    return median_of_magnitudes(jnp.stack(stack, axis=-1))
