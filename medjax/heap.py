@@ -28,6 +28,8 @@ _BORN = ":".join(
         ("hugetlb", 1),
         ("mmap_threshold", _KEPT),
         ("trim_threshold", _TRIMMED),
+        # Threads' heaps, of 64 MiB each, are else given back whenever they are empty.
+        ("top_pad", 64 * 2**20),
     )
 )
 _LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
