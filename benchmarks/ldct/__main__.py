@@ -61,11 +61,11 @@ contrast and nodules as shares of full dose's):
 
 Its `full` setting, trained on an H100 in 262 s (one seed, restored in float32 on CPU), has 40.98,
 40.37, 39.11 and 38.30 dB on these slices, 3.1 to 6.5 above the full dose, and 4.1 to 5.4 HU, with
-MTF50 of 70 96, 67 96, 83 96 and 41 93 % and 100, 90, 82 and 91 % of the nodules. On the slices whose
-input is near 28 HU (`--slices 16,18,20,22 --repeats 10`; 22 to 29 HU) lesion d' is 0.66, 1.65, 1.11
-(input, full dose, this: +0.45 [0.26, 0.64] over the input's), 85, 221 and 220 of 240 nodules are
-found, MTF50 is 73 and 96 %, noise 5.1 HU: of these claims only that of MTF50 at low contrast DOES
-NOT HOLD there.
+MTF50 of 70 96, 67 96, 83 96 and 41 93 % and 100, 90, 82 and 91 % of the nodules. On the slices
+whose input is near 28 HU (`--slices 16,18,20,22 --repeats 10`; 22 to 29 HU) lesion d' is 0.66,
+1.65, 1.11 (input, full dose, this: +0.45 [0.26, 0.64] over the input's), 85, 221 and 220 of 240
+nodules are found, MTF50 is 73 and 96 %, noise 5.1 HU: of these claims only that of MTF50 at low
+contrast DOES NOT HOLD there.
 
 Lesion d' of input, full dose, this: 1.33, 2.61, 1.49; 0.00, 1.09, 0.00; 0.66, 1.89, 0.05; 0.40,
 0.33, 0.79; each uncertain by 1 to 3. With `--repeats 10` on slice 16 (seed 0) 0.93, 2.41, 1.24:
