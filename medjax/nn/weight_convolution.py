@@ -3,11 +3,9 @@
 Batch and channels change places: the input's channels are the batch, and the batch is summed over
 as channels are. Of three dimensions it is one of two for each tap of the leading one. What slides
 is copied for each tap and multiplied with all of the window's features: where the output has few,
-the input is taken for the window and the gradient of the output slides. Large images are taken a
-band of rows at a time, which stays in the cache.
+the input is taken for the window and the gradient of the output slides.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
@@ -23,21 +21,15 @@ _SPACE = "UV"
 # Where it is taken: fewer numbers in both arrays, at most so many channels on either side, of two
 # and of three dimensions. Chosen by whole training steps on idle cores of a Xeon with AVX-512 (jax
 # 0.10.1), against `weight_gradient`'s products everywhere: RED-CNN takes 0.6 of the time, the
-# quickstart and small U-Nets 0.9 to 0.95, DDANet's twin, CNN10 and the plain CNN the same. With few
-# features, or one image of 16 channels, a layer takes 1 to 5 times as long; a window of one tap
-# takes 1.3 to 3.
+# quickstart and small U-Nets 0.9 to 0.95, DDANet's twin, CNN10 and the plain CNN the same; twice
+# the numbers gain nothing more, in a 3-D U-Net of 2 x 48³ they cost 5 %. With few features, or one
+# image of 16 channels, a layer takes 1 to 5 times as long; a window of one tap takes 1.3 to 3.
 _MOST = 2**22
 _WIDEST, _WIDEST_OF_VOLUMES, _FEWEST_FEATURES, _FEWEST_CHANNELS_OF_ONE = 128, 16, 8, 32
 # From which number of features on nothing is gained by an exchange. On one core of an AMD EPYC with
 # AVX-512, layers of the `cpu` settings: 12 to 32 channels to one feature take 0.2 to 0.45 of the
 # time of `weight_gradient`'s products, 32 to 16 0.8 and in 3-D 16 to 8 0.7 of the time without.
 _MANY = 32
-# In bands from `_MOST` numbers on, where images are so few that a band is more than a few rows:
-# positions of the output, over all images, that fit into a core's cache with what they see. On the
-# same core a layer of 4 x 256² with 32 channels takes 33 ms in bands, 105 to 125 whole and 84 to 87
-# as `weight_gradient`'s products, with half as many features as channels 100, 250 and 80; one of 2
-# x 48³ with 16 channels 57 ms whole, 75 in bands and 83.
-_MOST_IMAGES, _AT_ONCE, _FEWEST_ROWS = 32, 4096, 4
 
 
 def faster_on_cpu(
@@ -49,19 +41,13 @@ def faster_on_cpu(
     """Whether it is taken there instead of `weight_gradient.blocked_weight_gradient`."""
     channels, features = x.shape[-1], dy.shape[-1]
     images = x.shape[0] * (dy.shape[1] if dy.ndim == 5 else 1)
-    exchanged = exchange_pays(x, dy, geometry)
-    if x.size + dy.size < _MOST:
-        widest = _WIDEST_OF_VOLUMES if x.ndim == 5 else _WIDEST
-        narrow = max(channels, features) <= widest
-    else:
-        widest = _WIDEST_OF_VOLUMES if x.ndim == 5 else _MANY
-        narrow = channels <= widest and (channels <= features or features < _FEWEST_FEATURES)
     return (
         geometry.groups == 1
         and x.ndim <= 5
         and prod(window) > 1
-        and narrow
-        and (channels if exchanged else features) >= _FEWEST_FEATURES
+        and x.size + dy.size < _MOST
+        and max(channels, features) <= (_WIDEST_OF_VOLUMES if x.ndim == 5 else _WIDEST)
+        and (channels if exchange_pays(x, dy, geometry) else features) >= _FEWEST_FEATURES
         and (images > 1 or channels >= _FEWEST_CHANNELS_OF_ONE)
     )
 
@@ -79,7 +65,8 @@ def convolved_weight_gradient(
 ) -> Array:
     """As `weight_gradient.blocked_weight_gradient`, without groups."""
     if len(window) <= 2:
-        return _banded(x, dy, geometry, window)
+        way = _exchanged if exchange_pays(x, dy, geometry) else _whole
+        return way(x, dy, geometry, window)
     stride, length = geometry.strides[0], (dy.shape[1] - 1) * geometry.strides[0] + 1
     rest = x.shape[2:-1]
     flat = dy.reshape(-1, *dy.shape[2:])
@@ -90,38 +77,6 @@ def convolved_weight_gradient(
         seen = lax.slice_in_dim(seen, 0, None, stride, axis=1).reshape(-1, *x.shape[2:])
         taps.append(convolved_weight_gradient(seen, flat, geometry.rest(), window[1:]))
     return jnp.stack(taps)
-
-
-def _banded(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> Array:
-    """In at most two dimensions, a band of rows at a time where images are large."""
-    way = _exchanged if exchange_pays(x, dy, geometry) else _whole
-    rows, stride = dy.shape[1], geometry.strides[0]
-    large = x.size + dy.size >= _MOST and dy.shape[0] <= _MOST_IMAGES
-    band = rows_of_band(dy.shape) if large else rows
-    if band == rows:
-        return way(x, dy, geometry, window)
-    count, rest = -(-rows // band), [0] * (len(window) - 1)
-    seen = (band - 1) * stride + (window[0] - 1) * geometry.dilation[0] + 1
-    height = (count - 1) * band * stride + seen
-    x = fitted(x, [-geometry.pads[0][0], *rest], [height, *x.shape[2:-1]])
-    dy = fitted(dy, [0, *rest], [count * band, *dy.shape[2:-1]])
-    inner = replace(geometry, pads=((0, 0), *geometry.pads[1:]))
-
-    def add(total: Array, i: Array) -> tuple[Array, None]:
-        seen_here = lax.dynamic_slice_in_dim(x, i * band * stride, seen, axis=1)
-        here = lax.dynamic_slice_in_dim(dy, i * band, band, axis=1)
-        return total + way(seen_here, here, inner, window), None
-
-    start = jnp.zeros((*window, x.shape[-1], dy.shape[-1]), x.dtype)
-    return lax.scan(add, start, jnp.arange(count))[0]
-
-
-def rows_of_band(shape: Sequence[int]) -> int:
-    """Of a gradient of this shape, how many rows at a time."""
-    rows, a_row = shape[1], shape[0] * prod(shape[2:-1])
-    most = max(_FEWEST_ROWS, _AT_ONCE // a_row)
-    # As even as can be: a ragged last band is filled up with zeros.
-    return -(-rows // -(-rows // most))
 
 
 def _exchanged(x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]) -> Array:
