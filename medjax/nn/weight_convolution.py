@@ -26,10 +26,12 @@ _SPACE = "UV"
 # image of 16 channels, a layer takes 1 to 5 times as long; a window of one tap takes 1.3 to 3.
 _MOST = 2**22
 _WIDEST, _WIDEST_OF_VOLUMES, _FEWEST_FEATURES, _FEWEST_CHANNELS_OF_ONE = 128, 16, 8, 32
-# From which number of features on nothing is gained by an exchange. On one core of an AMD EPYC with
-# AVX-512, layers of the `cpu` settings: 12 to 32 channels to one feature take 0.2 to 0.45 of the
-# time of `weight_gradient`'s products, 32 to 16 0.8 and in 3-D 16 to 8 0.7 of the time without.
-_MANY = 32
+# On two cores of an AMD EPYC with AVX-512, layers of the `cpu` settings: exchanged, 12 to 32
+# channels to one feature take 0.2 to 0.5 of the time of `weight_gradient`'s products, 12 to 6 0.8,
+# and in 3-D 16 to 8 0.7 of the time that they take unexchanged. More channels to half as many
+# features or fewer are the products' (18 to 72 to 6 to 24, 32 to 16: 0.4 to 0.8 of the time), which
+# use all cores, where XLA's convolutions of 32 features and more use one.
+_MANY, _EXCHANGED_CHANNELS, _EXCHANGED_FEATURES = 32, 16, 2
 
 
 def faster_on_cpu(
@@ -40,6 +42,7 @@ def faster_on_cpu(
 ) -> bool:
     """Whether it is taken there instead of `weight_gradient.blocked_weight_gradient`."""
     channels, features = x.shape[-1], dy.shape[-1]
+    exchanged = exchange_pays(x, dy, geometry)
     images = x.shape[0] * (dy.shape[1] if dy.ndim == 5 else 1)
     return (
         geometry.groups == 1
@@ -47,7 +50,8 @@ def faster_on_cpu(
         and prod(window) > 1
         and x.size + dy.size < _MOST
         and max(channels, features) <= (_WIDEST_OF_VOLUMES if x.ndim == 5 else _WIDEST)
-        and (channels if exchange_pays(x, dy, geometry) else features) >= _FEWEST_FEATURES
+        and (channels if exchanged else features) >= _FEWEST_FEATURES
+        and (exchanged or x.ndim == 5 or not _few(channels, features))
         and (images > 1 or channels >= _FEWEST_CHANNELS_OF_ONE)
     )
 
@@ -55,9 +59,15 @@ def faster_on_cpu(
 def exchange_pays(
     x: Array | ShapeDtypeStruct, dy: Array | ShapeDtypeStruct, geometry: Geometry
 ) -> bool:
-    """Whether what slides and the window are best exchanged: few features of many channels."""
+    """Whether what slides and the window are best exchanged."""
     channels, features = x.shape[-1], dy.shape[-1]
-    return set(geometry.strides) == {1} and features < _MANY and channels >= 2 * features
+    narrow = channels <= _EXCHANGED_CHANNELS or features <= _EXCHANGED_FEATURES
+    return set(geometry.strides) == {1} and narrow and _few(channels, features)
+
+
+def _few(channels: int, features: int) -> bool:
+    """Whether features are few beside channels."""
+    return features < _MANY and channels >= 2 * features
 
 
 def convolved_weight_gradient(
