@@ -8,7 +8,7 @@ What runs where, by measurement (medjax/nn/conv.py has the numbers):
 
 | product | CPU | elsewhere |
 |---|---|---|
-| forward | XLA's in 2-D (filled.py, widened.py), others folded into it (fold.py) | 4-D folded into 3-D |
+| forward | XLA's in 2-D (filled.py, widened.py), others folded (fold.py) | 4-D folded into 3-D |
 | input gradient | a stride-1 convolution a phase of the stride (fold.py) | its transpose |
 | weight gradient | by size (weight_convolution.py), as XLA's or as blocks | its transpose |
 | all, depthwise | shifted products (depthwise.py) | as any other |
