@@ -54,29 +54,32 @@ took 33 ms (median 0.2) and of ddanet, whose strips took longer to cut then, 170
 
 On 2 idle cores of an AMD EPYC (jax 0.10.1, PyTorch 2.13), `--rounds 5`, `cpu` settings in float32
 (benchmarks/results/epyc-2-cores.json), PyTorch is ahead in the step of all but the 4-D networks,
-which it folds, and restoring by all but these, the 3-D ones and attention:
+which it folds, attention, the VAE and the WGAN, and restoring by all but the 4-D ones and
+unet-3d-cgan. The machine was noisy, up to a quarter from one start of a program to the next: in two
+runs on the same day, before the last changes to weight gradients, attention's, the VAE's and the
+WGAN's steps had 0.83 to 0.94 and the 4-D ones 1.19 to 1.88:
 
                       step ms    MFU    torch/ours step    torch/ours restore
-    unet-2d              50.0   32.4 %       0.64                0.91
-    unet-2d-cgan         49.9   41.1 %       0.81                0.91
-    unet-3d              73.2   17.0 %       0.64                1.09
-    unet-3d-cgan        203.4   26.6 %       0.77                1.64
-    unet-4d              63.2   25.0 %       1.64                1.34
-    unet-4d-cgan         68.9   24.9 %       1.66                1.43
-    rdae                 72.5   18.2 %       0.74                0.88
-    red-cnn              30.4   45.5 %       0.74                0.73
-    cnn10                25.4   37.5 %       0.73                0.99
-    autoencoder          62.4   21.1 %       0.50                0.42
-    attention            51.6   32.1 %       0.95                1.08
-    plain-cnn            43.7   53.8 %       0.71                0.87
-    plain-cnn-wgan       89.8   33.5 %       0.97                0.82
-    cvae                 67.9   35.5 %       0.66                0.92
-    vae                  27.7   36.5 %       0.87                0.90
-    ddanet              161.0   10.2 %    (no peer in PyTorch)
+    unet-2d              52.2   29.1 %       0.63                0.75
+    unet-2d-cgan         52.2   36.8 %       0.78                0.69
+    unet-3d              73.7   15.8 %       0.59                0.86
+    unet-3d-cgan        216.1   23.5 %       0.70                1.71
+    unet-4d              81.5   18.1 %       1.30                1.18
+    unet-4d-cgan         96.1   16.7 %       1.29                1.20
+    rdae                 72.4   17.1 %       0.80                0.79
+    red-cnn              32.2   40.2 %       0.74                0.67
+    cnn10                24.4   36.5 %       0.80                1.00
+    autoencoder          41.3   29.7 %       0.83                0.74
+    attention            43.5   35.6 %       1.09                1.00
+    plain-cnn            47.9   46.0 %       0.78                0.78
+    plain-cnn-wgan       82.2   34.2 %       1.22                0.86
+    cvae                 58.9   38.3 %       0.76                0.87
+    vae                  23.1   40.9 %       1.02                0.87
+    ddanet              115.2   13.3 %    (no peer in PyTorch)
 
-Freed memory is kept for both sides (`medjax.heap`). On a Xeon, before that was so and before weight
-gradients kept their speed in loops, the WGAN's step had 0.40 (benchmarks/results/xeon-2-cores.json,
-twelve rows).
+Both sides have large pages, and freed memory is kept (`medjax.heap`). On a Xeon, before that was so
+and before weight gradients kept their speed in loops, the WGAN's step had 0.40
+(benchmarks/results/xeon-2-cores.json, twelve rows).
 
 With --processes rows compile together, which saves most of the time on GPUs with many CPU cores;
 they are still timed one after another, with nothing beside them.

@@ -16,8 +16,8 @@ the batch norm of medjax/nn/norm.py:
 | 3-D U-Net, 2x48^3, base 16 | 39 | 0.56 to 0.73 |
 
 In three runs, stock in one; it varies from run to run, from 45 to 39 in 3-D. On 2 cores of an AMD
-EPYC, with freed memory kept (medjax/heap.py), which serves PyTorch in 2-D and not this, PyTorch
-takes 0.73 to 0.75 and 0.51 to 0.61; in 2-D without it 0.93 and 0.94.
+EPYC, with large pages and freed memory kept (medjax/heap.py), which serve PyTorch in 2-D more than
+this, PyTorch takes 0.59 to 0.71 and 0.75 to 0.77.
 """
 
 from collections.abc import Callable, Sequence
