@@ -55,9 +55,9 @@ took 33 ms (median 0.2) and of ddanet, whose strips took longer to cut then, 170
 On 2 idle cores of an AMD EPYC (jax 0.10.1, PyTorch 2.13), `--rounds 5`, `cpu` settings in float32
 (benchmarks/results/epyc-2-cores.json), PyTorch is ahead in the step of all but the 4-D networks,
 which it folds, attention, the VAE and the WGAN, and restoring by all but the 4-D ones and
-unet-3d-cgan. The machine was noisy, up to a quarter from one start of a program to the next: in two
-runs on the same day, before the last changes to weight gradients, attention's, the VAE's and the
-WGAN's steps had 0.83 to 0.94 and the 4-D ones 1.19 to 1.88:
+unet-3d-cgan (cnn10 and attention: the same). The machine was noisy, up to a third from one start of
+a program to the next: in two runs on the same day, before the last changes to weight gradients,
+attention's, the VAE's and the WGAN's steps had 0.83 to 0.94 and the 4-D ones 1.19 to 1.88:
 
                       step ms    MFU    torch/ours step    torch/ours restore
     unet-2d              52.2   29.1 %       0.63                0.75

@@ -66,10 +66,10 @@ def _narrow(x: Array, kernel: Array, geometry: Geometry) -> Array:
     count = neighbours(x.shape[-1], features, out[-1], geometry)
     if count > 1:
         kernel, geometry = widened(kernel, count, geometry)
-    wide = kernel.shape[-1]
+    found = kernel.shape[-1]
     if geometry.groups == 1:
         x, kernel = filled(x, kernel)
-    y = stock(x, kernel, geometry)[..., :wide]
+    y = stock(x, kernel, geometry)[..., :found]
     return y.reshape(x.shape[0], *out, features)
 
 

@@ -1,6 +1,5 @@
 """The exact median of magnitudes without sorting them, which XLA's CPU code does slowly."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -36,4 +35,4 @@ def _of_rank(samples: Float[Array, "*rest sample"], rank: int) -> Float[Array, "
         return jnp.where(below <= rank, candidate, found)
 
     start = jnp.zeros(samples.shape[:-1], jnp.int32)
-    return lax.bitcast_convert_type(jax.lax.fori_loop(0, _BITS, settle, start), jnp.float32)
+    return lax.bitcast_convert_type(lax.fori_loop(0, _BITS, settle, start), jnp.float32)
