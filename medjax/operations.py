@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePath
 
+from medjax.nn.onednn_library import TARGET
+
 # They only run others, which the trace shows too.
 HOLDERS = frozenset({"while", "call", "conditional", "async-start", "async-done"})
 MOVES = frozenset({"copy", "copy-start", "copy-done", "transpose", "bitcast", "concatenate", "pad"})
@@ -101,6 +103,8 @@ def plain_words(instruction: Instruction) -> str:
         return "weight gradient"
     if "input_gradient" in scopes:
         return "input gradient" if backward else "transposed convolution"
+    if instruction.target == TARGET:
+        return "convolution"
     if opcode == "convolution":
         # A weight gradient's result has the axes of a kernel: space first.
         if not instruction.labels.split("->")[-1].startswith("b"):

@@ -24,6 +24,7 @@ from medjax.experiment import Experiment, deciding, to_dict
 from medjax.io.common import atomic, naming_full_disk
 from medjax.metrics.calibration import stretch as stretch_of
 from medjax.metrics.column import Column, Kind
+from medjax.nn import onednn, onednn_library
 from medjax.report import table as tables
 from medjax.report.cases import CasePictures
 from medjax.report.html import write_report
@@ -136,6 +137,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
             "count": jax.device_count(),
             "processes": jax.process_count(),
             "machine": platform.machine(),
+            "convolutions": f"oneDNN {onednn_library.version()}" if onednn.used() else "XLA",
         },
         "dataset": dataclasses.asdict(catalog.load(experiment.data.name).info),
     }

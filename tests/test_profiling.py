@@ -45,6 +45,7 @@ def test_the_matrix_product_comes_first(traced) -> None:
         ("convolution", Instruction("convolution", "jvp(UNet)/Conv_0", "b01f_01io->b01f")),
         ("weight gradient", Instruction("convolution", "", "f01b_i01o->01bf")),
         ("input gradient", Instruction("convolution", "transpose(jvp(N))/C", "b01f_01oi->b01f")),
+        ("convolution", Instruction("custom-call", "jvp(N)/Conv_0", target="medjax_convolution")),
         ("weight gradient", Instruction("dot", "transpose(jvp(N))/Conv_0/weight_gradient/dot")),
         ("input gradient", Instruction("fusion", "transpose(jvp(N))/Conv_0/input_gradient/mul")),
         ("transposed convolution", Instruction("convolution", "jvp(N)/Up_0/input_gradient/conv")),

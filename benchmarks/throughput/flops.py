@@ -21,6 +21,9 @@ import jax
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 from jax.interpreters import partial_eval
 
+from medjax.nn import onednn_library
+from medjax.nn.onednn import Problem
+
 # Work that is no matrix product: by other libraries' kernels, or by other algorithms.
 _NAMED = frozenset(
     (
@@ -84,6 +87,8 @@ def _equation(eqn: JaxprEqn, platform: str) -> Count:
         return Count(Counter({name: dot_flops(eqn)}))
     if name == "conv_general_dilated":
         return Count(Counter({name: convolution_flops(eqn)}))
+    if name == "ffi_call" and params["target_name"] == onednn_library.TARGET:
+        return Count(Counter({name: library_flops(eqn)}))
     if name in _NAMED:
         return Count(named=Counter({_title(eqn): 1}))
     if name == "cond":
@@ -155,6 +160,25 @@ def convolution_flops(eqn: JaxprEqn) -> int:
     # With groups, of channels or of the batch, an output sees the kernel's channels alone.
     images = out[numbers.out_spec[0]]
     return 2 * images * out[numbers.out_spec[1]] * right[numbers.rhs_spec[1]] * pairs
+
+
+def library_flops(eqn: JaxprEqn) -> int:
+    """Of a convolution by oneDNN or one of its gradients, which cost the same."""
+    problem = Problem.read(dict(eqn.params["attributes"])["problem"].val)
+    geometry = problem.geometry
+    pairs = math.prod(
+        meetings(size, taps, positions, stride=stride, low=low, spread=spread)
+        for size, taps, positions, stride, (low, _), spread in zip(
+            problem.x[1:-1],
+            problem.kernel[:-2],
+            problem.y[1:-1],
+            geometry.strides,
+            geometry.pads,
+            geometry.dilation,
+            strict=True,
+        )
+    )
+    return 2 * problem.x[0] * math.prod(problem.kernel[-2:]) * pairs
 
 
 def meetings(

@@ -6,14 +6,17 @@ each one's derivatives are the other two. So reverse mode works to any order; fo
 
 What runs where, by measurement (medjax/nn/conv.py has the numbers):
 
-| product | CPU | elsewhere |
-|---|---|---|
-| forward | XLA's in 2-D (filled.py, widened.py), others folded (fold.py) | 4-D folded into 3-D |
-| input gradient | a stride-1 convolution a phase of the stride (fold.py) | its transpose |
-| weight gradient | by size (weight_convolution.py), as XLA's or as blocks | its transpose |
-| all, depthwise | shifted products (depthwise.py) | as any other |
+| product | one CPU device with oneDNN | CPU without | elsewhere |
+|---|---|---|---|
+| forward | oneDNN's | XLA's in 2-D (filled.py, widened.py), others folded (fold.py) | 4-D in 3-D |
+| input gradient | oneDNN's | a stride-1 convolution a phase of the stride (fold.py) | transpose |
+| weight gradient | oneDNN's | by size (weight_convolution.py), XLA's or blocks | transpose |
+| in 4-D | weight gradient by taps | as above | as above |
+| grouped, between one channel and many | as without | as above | as above |
+| depthwise | as without | shifted products (depthwise.py) | as any other |
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -23,17 +26,20 @@ from jaxtyping import Array
 
 from medjax.nn import fold
 from medjax.nn.geometry import Geometry
-from medjax.nn.weight_convolution import convolved_weight_gradient, faster_on_cpu
+from medjax.nn.onednn import Problem, available, chosen
+from medjax.nn.weight_convolution import by_taps, convolved_weight_gradient, faster_on_cpu
 from medjax.nn.weight_gradient import blocked_weight_gradient
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def forward(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """Convolve `[batch, *space, channel]` with `[*window, channel // groups, features]`."""
+    problem = Problem.forward(x, kernel, geometry)
+    folded = partial(fold.forward, geometry=geometry, into=2)
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=_in_float32(partial(fold.forward, geometry=geometry, into=2)),
+        cpu=_in_float32(problem.run if chosen(problem, x.dtype) else folded),
         default=partial(fold.forward, geometry=geometry, into=3),
     )
 
@@ -49,10 +55,12 @@ def input_gradient(dy: Array, kernel: Array, geometry: Geometry, space: tuple[in
         product = partial(fold.forward, kernel=kernel, geometry=geometry, into=3)
         return jax.linear_transpose(product, primal)(dy)[0]
 
+    problem = Problem.input_gradient(dy, kernel, geometry, space)
+    folded = partial(fold.input_gradient, geometry=geometry, space=space)
     return lax.platform_dependent(
         dy,
         kernel,
-        cpu=_in_float32(partial(fold.input_gradient, geometry=geometry, space=space)),
+        cpu=_in_float32(problem.run if chosen(problem, dy.dtype) else folded),
         default=elsewhere,
     )
 
@@ -67,14 +75,25 @@ def weight_gradient(x: Array, dy: Array, geometry: Geometry, window: tuple[int, 
         primal = jax.ShapeDtypeStruct(shape, x.dtype)
         return jax.linear_transpose(lambda k: fold.forward(x, k, geometry, into=3), primal)(dy)[0]
 
-    convolved = faster_on_cpu(x, dy, geometry, window)
-    on_cpu = convolved_weight_gradient if convolved else blocked_weight_gradient
     return lax.platform_dependent(
         x,
         dy,
-        cpu=_in_float32(partial(on_cpu, geometry=geometry, window=window)),
+        cpu=_in_float32(_weight_gradient_on_cpu(x, dy, geometry, window)),
         default=elsewhere,
     )
+
+
+def _weight_gradient_on_cpu(
+    x: Array, dy: Array, geometry: Geometry, window: tuple[int, ...]
+) -> Callable[[Array, Array], Array]:
+    problem = Problem.weight_gradient(x, dy, geometry, window)
+    if chosen(problem, x.dtype):
+        return problem.run
+    sizes = {"geometry": geometry, "window": window}
+    if len(window) == 4 and geometry.groups == 1 and available(x.dtype):
+        return partial(by_taps, **sizes, within=weight_gradient)
+    convolved = faster_on_cpu(x, dy, geometry, window)
+    return partial(convolved_weight_gradient if convolved else blocked_weight_gradient, **sizes)
 
 
 def _space(x: Array) -> tuple[int, ...]:

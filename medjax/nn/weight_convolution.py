@@ -8,6 +8,7 @@ stay in the cache, 32 channels of 4 x 256² take 32 instead of 85 ms on one core
 XLA's loops run such convolutions on one: with two cores 32 instead of 36 to 38, so it is not done.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 
@@ -79,6 +80,17 @@ def convolved_weight_gradient(
     if len(window) <= 2:
         way = _exchanged if exchange_pays(x, dy, geometry) else _whole
         return way(x, dy, geometry, window)
+    return by_taps(x, dy, geometry, window, convolved_weight_gradient)
+
+
+def by_taps(
+    x: Array,
+    dy: Array,
+    geometry: Geometry,
+    window: tuple[int, ...],
+    within: Callable[[Array, Array, Geometry, tuple[int, ...]], Array],
+) -> Array:
+    """One weight gradient `within` the other dimensions for each tap of the leading one."""
     stride, length = geometry.strides[0], (dy.shape[1] - 1) * geometry.strides[0] + 1
     rest = x.shape[2:-1]
     flat = dy.reshape(-1, *dy.shape[2:])
@@ -87,7 +99,7 @@ def convolved_weight_gradient(
         start = tap * geometry.dilation[0] - geometry.pads[0][0]
         seen = fitted(x, [start, *(0 for _ in rest)], [length, *rest])
         seen = lax.slice_in_dim(seen, 0, None, stride, axis=1).reshape(-1, *x.shape[2:])
-        taps.append(convolved_weight_gradient(seen, flat, geometry.rest(), window[1:]))
+        taps.append(within(seen, flat, geometry.rest(), window[1:]))
     return jnp.stack(taps)
 
 

@@ -22,6 +22,8 @@ from medjax.models.plain_cnn import PlainCNNConfig
 from medjax.models.redcnn import REDCNNConfig
 from medjax.models.unet import UNetConfig
 from medjax.nn.conv import conv
+from medjax.nn.geometry import Geometry, explicit_padding
+from medjax.nn.onednn import Problem
 
 
 def array(*shape: int) -> jax.ShapeDtypeStruct:
@@ -66,6 +68,37 @@ def test_a_convolution_by_hand(more, channels, meetings):
 def test_xla_counts_the_same(function, args):
     cost = jax.jit(function).lower(*args).compile().cost_analysis()
     assert count(function, *args).total == pytest.approx(cost["flops"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("space", "window", "stride", "groups"),
+    [((9,), (4,), 1, 1), ((9, 8), (3, 3), 2, 1), ((5, 6, 7), (3, 1, 2), 1, 2)],
+)
+def test_a_librarys_convolution_counts_as_xlas(space, window, stride, groups):
+    n = len(space)
+    steps, ones = (stride,) * n, (1,) * n
+    geometry = Geometry(steps, explicit_padding("SAME", space, window, steps, ones), ones, groups)
+    x, kernel = array(2, *space, 4), array(*window, 4 // groups, 6)
+    dy = array(2, *geometry.out_space(space, window), 6)
+    axes = "XYZ"[:n]
+
+    def stock(x, kernel):
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            geometry.strides,
+            geometry.pads,
+            dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+            feature_group_count=groups,
+        )
+
+    expected = count(stock, x, kernel).total
+    assert count(Problem.forward(x, kernel, geometry).run, x, kernel).total == expected
+    by_input = Problem.input_gradient(dy, kernel, geometry, space)
+    assert count(by_input.run, dy, kernel).total == expected
+    by_kernel = Problem.weight_gradient(x, dy, geometry, window)
+    assert count(by_kernel.run, x, dy).total == expected
+    assert Problem.read(by_kernel.numbers) == by_kernel
 
 
 def test_loops_branches_and_calls():
