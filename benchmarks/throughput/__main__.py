@@ -105,6 +105,7 @@ from benchmarks.throughput.quality import judged
 from benchmarks.throughput.suite import BY_NAME, Work, work
 from medjax.errors import UserError
 from medjax.heap import keep_freed, start_with_large_pages
+from medjax.nn import onednn, onednn_library
 from medjax.io.common import atomic
 
 
@@ -202,6 +203,7 @@ def machine(peaks: dict[str, Peak]) -> dict[str, Any]:
         # Compile times are those of reading, where it held the programs already.
         "compilation_cache": bool(jax.config.jax_compilation_cache_dir),  # pyright: ignore
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "oneDNN": onednn_library.version() if onednn.used() else None,
         "matmul_precision": jax.config.jax_default_matmul_precision,  # pyright: ignore
         "peaks": {d: {"flops_per_second": p.flops, "source": p.source} for d, p in peaks.items()},
     }
