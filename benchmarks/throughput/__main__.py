@@ -105,8 +105,8 @@ from benchmarks.throughput.quality import judged
 from benchmarks.throughput.suite import BY_NAME, Work, work
 from medjax.errors import UserError
 from medjax.heap import keep_freed, start_with_large_pages
-from medjax.nn import onednn, onednn_library
 from medjax.io.common import atomic
+from medjax.nn import onednn, onednn_library
 
 
 def main() -> int:
