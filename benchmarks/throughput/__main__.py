@@ -52,34 +52,32 @@ while variations of the slices are still being made) with eight: more than the s
 cnn10, plain-cnn and unet-2d, so that a training of these waits for its input. Of unet-3d-cgan it
 took 33 ms (median 0.2) and of ddanet, whose strips took longer to cut then, 170.
 
-On 2 idle cores of an AMD EPYC (jax 0.10.1, PyTorch 2.13), `--rounds 5`, `cpu` settings in float32
-(benchmarks/results/epyc-2-cores.json), PyTorch is ahead in the step of all but the 4-D networks,
-which it folds, attention, the VAE and the WGAN, and restoring by all but the 4-D ones and
-unet-3d-cgan (cnn10 and attention: the same). The machine was noisy, up to a third from one start of
-a program to the next: in two runs on the same day, before the last changes to weight gradients,
-attention's, the VAE's and the WGAN's steps had 0.83 to 0.94 and the 4-D ones 1.19 to 1.88:
+On 2 idle cores of an AMD EPYC (jax 0.10.1, oneDNN 3.2, PyTorch 2.13), `--rounds 7`, `cpu`
+settings in float32 (benchmarks/results/epyc-2-cores.json), PyTorch is slower in every step, and in
+restoring but for one number: the U-Net of unet-2d-cgan is that of unet-2d, and had 1.04 in a run
+half an hour before, in which unet-2d had 0.98 and 0.95 and unet-3d's step 0.80. Without oneDNN
+(medjax/nn/onednn.py) PyTorch was ahead in most rows, with 0.59 to 1.22 in the step:
 
                       step ms    MFU    torch/ours step    torch/ours restore
-    unet-2d              52.2   29.1 %       0.63                0.75
-    unet-2d-cgan         52.2   36.8 %       0.78                0.69
-    unet-3d              73.7   15.8 %       0.59                0.86
-    unet-3d-cgan        216.1   23.5 %       0.70                1.71
-    unet-4d              81.5   18.1 %       1.30                1.18
-    unet-4d-cgan         96.1   16.7 %       1.29                1.20
-    rdae                 72.4   17.1 %       0.80                0.79
-    red-cnn              32.2   40.2 %       0.74                0.67
-    cnn10                24.4   36.5 %       0.80                1.00
-    autoencoder          41.3   29.7 %       0.83                0.74
-    attention            43.5   35.6 %       1.09                1.00
-    plain-cnn            47.9   46.0 %       0.78                0.78
-    plain-cnn-wgan       82.2   34.2 %       1.22                0.86
-    cvae                 58.9   38.3 %       0.76                0.87
-    vae                  23.1   40.9 %       1.02                0.87
-    ddanet              115.2   13.3 %    (no peer in PyTorch)
+    unet-2d              28.8   53.2 %       1.05                1.08
+    unet-2d-cgan         33.2   58.3 %       1.12                0.83
+    unet-3d              35.6   33.0 %       1.11                1.03
+    unet-3d-cgan        130.1   39.3 %       1.24                1.87
+    unet-4d              44.1   33.9 %       2.09                1.41
+    unet-4d-cgan         56.5   28.7 %       3.93                2.06
+    rdae                 45.4   27.5 %       1.50                1.71
+    red-cnn              21.1   62.0 %       1.29                1.20
+    cnn10                15.0   59.9 %       1.26                1.09
+    autoencoder          27.7   44.9 %       1.51                1.49
+    attention            34.4   45.4 %       2.04                1.89
+    plain-cnn            29.8   74.6 %       1.20                1.00
+    plain-cnn-wgan       73.4   38.6 %       1.88                1.05
+    cvae                 45.7   49.7 %       1.22                1.25
+    vae                  17.9   53.4 %       1.68                1.40
+    ddanet               98.7   15.7 %    (no peer in PyTorch)
 
-Both sides have large pages, and freed memory is kept (`medjax.heap`). On a Xeon, before that was so
-and before weight gradients kept their speed in loops, the WGAN's step had 0.40
-(benchmarks/results/xeon-2-cores.json, twelve rows).
+Both sides have large pages, and freed memory is kept (`medjax.heap`). On a Xeon, before
+oneDNN and all that, the WGAN's step had 0.40 (benchmarks/results/xeon-2-cores.json, twelve rows).
 
 With --processes rows compile together, which saves most of the time on GPUs with many CPU cores;
 they are still timed one after another, with nothing beside them.

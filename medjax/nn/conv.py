@@ -6,18 +6,16 @@ initial values), so that parameters interchange. Beyond Flax they take 4 spatial
 
 Derivatives are reverse-mode, of any order (`jax.grad` of `jax.grad`); `jax.jvp` and `jacfwd` raise.
 
-One training step on 2 CPU cores (Xeon with AVX-512, jax 0.10.1, PyTorch 2.13 channels-last),
-medians of interleaved rounds, by `python -m benchmarks.conv --cases U-Net --what training`, with
-the batch norm of medjax/nn/norm.py:
+One training step, medians of interleaved rounds, by `python -m benchmarks.conv --cases U-Net --what
+training`, with the batch norm of medjax/nn/norm.py, on 2 cores of an AMD EPYC with oneDNN (three
+runs; jax 0.10.1, PyTorch 2.13 channels-last), and without, there and on a Xeon with AVX-512:
 
-| | stock / ours | PyTorch / ours |
-|---|---|---|
-| 2-D U-Net, 4x256^2, base 32 | 12 | 0.97 to 1.02 |
-| 3-D U-Net, 2x48^3, base 16 | 39 | 0.56 to 0.73 |
+| | PyTorch / ours | without oneDNN | on a Xeon, without | stock / ours there |
+|---|---|---|---|---|
+| 2-D U-Net, 4x256^2, base 32 | 0.75 to 0.80 | 0.59 to 0.71 | 0.97 to 1.02 | 12 |
+| 3-D U-Net, 2x48^3, base 16 | 1.02 to 1.06 | 0.75 to 0.77 | 0.56 to 0.73 | 39 |
 
-In three runs, stock in one; it varies from run to run, from 45 to 39 in 3-D. On 2 cores of an AMD
-EPYC, with large pages and freed memory kept (medjax/heap.py), which serve PyTorch in 2-D more than
-this, PyTorch takes 0.59 to 0.71 and 0.75 to 0.77.
+In a process without PyTorch the 2-D step takes 303 ms, not 378 to 419, which is PyTorch's time.
 """
 
 from collections.abc import Callable, Sequence

@@ -26,7 +26,9 @@ TARGET = "medjax_convolution"
 # Set to 0, XLA's own convolutions run.
 SWITCH = "MEDJAX_ONEDNN"
 _DISTRIBUTION, _LIBRARY = "onednn-cpu-gomp", "libdnnl.so.3"
-_SOURCE = Path(__file__).with_name("onednn.cc")
+_SOURCE, *_HEADERS = (
+    Path(__file__).with_name(name) for name in ("onednn.cc", "onednn_plan.h", "onednn_interface.h")
+)
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared")
 _COMPILERS = ("c++", "g++", "clang++")
 _PATIENCE = 120
@@ -97,8 +99,8 @@ def _installed() -> Path | None:
 
 def _compiled(there: Path) -> Path:
     """The compiled lines between, from medjax's home where they are kept."""
-    source, headers = _SOURCE.read_text(), jax.ffi.include_dir()
-    about = (source, str(there), headers, importlib.metadata.version("jaxlib"), *_FLAGS)
+    sources, headers = [path.read_text() for path in (_SOURCE, *_HEADERS)], jax.ffi.include_dir()
+    about = (*sources, str(there), headers, importlib.metadata.version("jaxlib"), *_FLAGS)
     kept = home() / "onednn" / f"{zlib.crc32(chr(0).join(about).encode()):08x}.so"
     if kept.is_file():
         return kept
