@@ -123,7 +123,7 @@ def used() -> bool:
 
 def available(dtype: DTypeLike) -> bool:
     """Whether products of arrays of this type may be; narrow ones are computed in float32."""
-    return jnp.finfo(dtype).bits <= 32 and used()
+    return jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits <= 32 and used()
 
 
 def chosen(problem: Problem, dtype: DTypeLike) -> bool:

@@ -128,6 +128,12 @@ def test_what_is_not_taken(library):
     assert "ffi_call" not in str(jax.make_jaxpr(lambda x: conv(x, kernel))(x))
 
 
+def test_types(monkeypatch):
+    monkeypatch.setattr(onednn, "used", lambda: True)
+    assert all(onednn.available(t) for t in (jnp.float32, jnp.bfloat16, jnp.float16))
+    assert not any(onednn.available(t) for t in (jnp.float64, jnp.complex64, jnp.int32))
+
+
 PROGRAM = """
 import logging
 logging.basicConfig(level=logging.INFO, format="%(message)s")
