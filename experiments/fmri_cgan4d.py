@@ -26,8 +26,8 @@ yet to denoise: the temporal median stays 4.0 dB ahead, while its time courses a
 are worse. PSNR alone misleads here: a series held constant in time has 40.7 dB and shows no
 activation.
 
-A training step of `cpu` plans for 59 MiB of intermediate results by XLA's CPU compiler, which takes
-48 s of processor time to compile it: python -m benchmarks.memory fmri_cgan4d
+A training step of `cpu` plans for 70 MiB of intermediate results by XLA's CPU compiler (60 without
+oneDNN): python -m benchmarks.memory fmri_cgan4d, which takes 17 s of processor time.
 """
 
 import dataclasses

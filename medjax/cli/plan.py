@@ -135,7 +135,7 @@ def _said_of(platform: str, kind: str, devices: int) -> str:
     if platform == "cpu":
         return (
             f"{said}. Accelerators' plans differ: a CPU computes bfloat16 in float32, and medjax "
-            "folds\n3-D and 4-D convolutions there, which takes more.\n"
+            "folds\nconvolutions in 4-D there, and without oneDNN in 3-D, which takes more.\n"
         )
     return f"{said}.\n"
 
