@@ -5,7 +5,7 @@
 fmri_cgan4d with each volume restored by itself and all else the same, widths and patches included:
 a slice that is lost altogether can only be guessed from its neighbours in space. The table in
 fmri_cgan4d shows both. The `full` setting was not run. A training step of `cpu` plans for 24 MiB of
-intermediate results by XLA's CPU compiler, without oneDNN 51: python -m benchmarks.memory fmri_cgan3d
+intermediate results by XLA's CPU compiler (51 without oneDNN): `benchmarks.memory fmri_cgan3d`
 """
 
 import dataclasses
