@@ -15,7 +15,8 @@ runs; jax 0.10.1, PyTorch 2.13 channels-last), and without, there and on a Xeon 
 | 2-D U-Net, 4x256^2, base 32 | 0.75 to 0.80 | 0.59 to 0.71 | 0.97 to 1.02 | 12 |
 | 3-D U-Net, 2x48^3, base 16 | 1.02 to 1.06 | 0.75 to 0.77 | 0.56 to 0.73 | 39 |
 
-In a process without PyTorch the 2-D step takes 303 ms, not 378 to 419, which is PyTorch's time.
+Where PyTorch is not installed the 2-D step takes 320 to 329 ms, beside it 378 to 419, PyTorch's 304
+to 308.
 """
 
 from collections.abc import Callable, Sequence

@@ -54,16 +54,13 @@ struct Problem {
       return taken;
     };
     product = static_cast<Kind>(*next++);
-    groups = *next++;
-    dimensions = static_cast<int>(*next++);
+    const int dimensions = static_cast<int>(*next++);
     x = take(dimensions + 2), kernel = take(dimensions + 2), y = take(dimensions + 2);
     strides = take(dimensions), low = take(dimensions), high = take(dimensions);
     holes = take(dimensions);
     for (int64_t& hole : holes) --hole;
   }
   Kind product;
-  int64_t groups;
-  int dimensions;
   Numbers x, kernel, y, strides, low, high, holes;
 };
 
@@ -88,19 +85,17 @@ inline dnnl_memory_desc_t ImagesOf(const Numbers& shape) {
   return made;
 }
 
-// Group (of several), feature, channel, window in this order.
-inline dnnl_memory_desc_t KernelOf(const Numbers& shape, int64_t groups, bool any_layout) {
-  const int space = static_cast<int>(shape.size()) - 2, first = groups > 1 ? 1 : 0;
+// Feature, channel, window in this order.
+inline dnnl_memory_desc_t KernelOf(const Numbers& shape, bool any_layout) {
+  const int rank = static_cast<int>(shape.size()), space = rank - 2;
   const int64_t channels = shape[space], features = shape[space + 1];
   dnnl_dims_t sizes, strides;
-  if (groups > 1) sizes[0] = groups, strides[0] = features / groups;
-  sizes[first] = features / groups, strides[first] = 1;
-  sizes[first + 1] = channels, strides[first + 1] = features;
+  sizes[0] = features, strides[0] = 1;
+  sizes[1] = channels, strides[1] = features;
   int64_t step = channels * features;
   for (int axis = space - 1; axis >= 0; step *= shape[axis--]) {
-    sizes[first + 2 + axis] = shape[axis], strides[first + 2 + axis] = step;
+    sizes[2 + axis] = shape[axis], strides[2 + axis] = step;
   }
-  const int rank = first + 2 + space;
   dnnl_memory_desc_t made;
   Check(any_layout
             ? dnnl_memory_desc_create_with_tag(&made, rank, sizes, kFloat32, kAnyLayout)
@@ -113,8 +108,8 @@ inline dnnl_memory_desc_t KernelOf(const Numbers& shape, int64_t groups, bool an
 struct Plan {
   Plan(const Problem& p, int count) : product(p.product), threads(count) {
     const Threads scope(count);
-    x = ImagesOf(p.x), y = ImagesOf(p.y), kernel = KernelOf(p.kernel, p.groups, false);
-    const dnnl_memory_desc_t any = KernelOf(p.kernel, p.groups, true);
+    x = ImagesOf(p.x), y = ImagesOf(p.y), kernel = KernelOf(p.kernel, false);
+    const dnnl_memory_desc_t any = KernelOf(p.kernel, true);
     dnnl_primitive_attr_t options;
     Check(dnnl_primitive_attr_create(&options));
     Check(dnnl_primitive_attr_set_scratchpad_mode(options, kOwnScratch));
@@ -160,7 +155,7 @@ struct Plan {
 inline const Plan& PlanOf(const Problem& problem, int threads) {
   static std::mutex mutex;
   static auto* plans = new std::map<Numbers, std::unique_ptr<Plan>>;
-  Numbers key{problem.product, problem.groups, threads};
+  Numbers key{problem.product, threads};
   for (const Numbers* part : {&problem.x, &problem.kernel, &problem.y, &problem.strides,
                               &problem.low, &problem.high, &problem.holes}) {
     key.insert(key.end(), part->begin(), part->end());
