@@ -2,17 +2,19 @@
 
 Single layers and two U-Nets (2-D 4x256^2, base 32; 3-D 2x48^3, base 16), forward alone and one
 training step (loss, gradients; for layers by the input too). Milliseconds, medians over rounds;
-every round runs each implementation once, so that a busy machine slows all of them. PyTorch runs
-eagerly in the faster of its two memory layouts. Ratios are medians of the ratios of each round.
+every round runs each implementation in turn, so that a busy machine slows all of them, a few times
+in a row, as training does. Each has a process of its own, in which nothing runs while another is
+timed. PyTorch runs eagerly in the faster of its two memory layouts. Ratios are medians of the
+ratios of each round.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import platform
 import re
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,6 +25,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from benchmarks.apart import CLOCKS, Apart, Calls
 from medjax.heap import keep_freed, start_with_large_pages
 from medjax.nn.conv import Conv, ConvTranspose
 from medjax.nn.norm import BatchNorm
@@ -112,7 +115,7 @@ CASES: tuple[Layer | Net, ...] = (
 )
 
 
-def jax_call(case: Layer | Net, stock: bool, training: bool) -> Callable[[], Any]:
+def jax_calls(case: Layer | Net, stock: bool, training: bool) -> Calls:
     """A timed call of the compiled forward pass or training step."""
     model = case.flax(stock)
     x = jax.random.normal(jax.random.key(0), case.shape)
@@ -128,13 +131,12 @@ def jax_call(case: Layer | Net, stock: bool, training: bool) -> Callable[[], Any
     by = (0, 1) if isinstance(case, Layer) else 0
     run = jax.jit(jax.value_and_grad(loss, by) if training else apply)
     compiled = run.lower(variables["params"], x).compile()
-    return lambda: jax.block_until_ready(compiled(variables["params"], x))
+    name = "stock" if stock else "ours"
+    return {name: lambda: jax.block_until_ready(compiled(variables["params"], x))}
 
 
-def torch_calls(case: Layer | Net, training: bool, compiled: bool) -> dict[str, Callable]:
-    """PyTorch's timed calls by layout; empty where it is not installed or has no such layer."""
-    if not _HAS_TORCH:
-        return {}
+def torch_calls(case: Layer | Net, training: bool, compiled: bool) -> Calls:
+    """PyTorch's timed calls by layout; empty where it has no such layer."""
     from benchmarks.peers import torch_conv
 
     n = len(case.shape) - 2
@@ -149,35 +151,31 @@ def torch_calls(case: Layer | Net, training: bool, compiled: bool) -> dict[str, 
     return torch_conv.runs(model, case.shape, training, isinstance(case, Layer), compiled)
 
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-
-
-def milliseconds(call: Callable[[], Any], clock: str) -> float:
-    start = CLOCKS[clock]()
-    call()
-    return 1e3 * (CLOCKS[clock]() - start)
-
-
-def measure(calls: dict[str, Callable], rounds: int, clock: str) -> dict[str, list[float]]:
-    """Times by implementation, one a round, after one unmeasured call of each."""
-    for call in calls.values():
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            times[name].append(milliseconds(call, clock))
+def measure(processes: list[Apart], options: argparse.Namespace) -> dict[str, list[float]]:
+    """Times by implementation, one a round."""
+    times: dict[str, list[float]] = {name: [] for each in processes for name in each.names}
+    for _ in range(options.rounds):
+        for each in processes:
+            for name in each.names:
+                times[name].append(each.milliseconds(name, options.clock, options.calls))
     return times
 
 
 def row(case: Layer | Net, training: bool, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one case."""
-    calls = {"ours": jax_call(case, stock=False, training=training)}
-    if not options.no_stock:
-        calls["stock"] = jax_call(case, stock=True, training=training)
-    peers = torch_calls(case, training, options.torch_compile)
-    times = measure(calls | peers, options.rounds, options.clock)
+    with contextlib.ExitStack() as ending:
+
+        def apart(make: Callable[..., Calls], *arguments: object) -> Apart:
+            return ending.enter_context(Apart(make, case, *arguments))
+
+        ours = [apart(jax_calls, False, training)]
+        if not options.no_stock:
+            ours.append(apart(jax_calls, True, training))
+        peers = [apart(torch_calls, training, options.torch_compile)] if _HAS_TORCH else []
+        times = measure(ours + peers, options)
+        layouts = [name for each in peers for name in each.names]
     medians = {name: statistics.median(t) for name, t in times.items()}
-    layout = min(peers, key=medians.__getitem__) if peers else None
+    layout = min(layouts, key=medians.__getitem__) if layouts else None
     result: dict[str, Any] = {
         "case": case.name,
         "what": "training" if training else "forward",
@@ -213,6 +211,7 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.conv", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default 5)")
+    parser.add_argument("--calls", type=int, default=5, help="timed calls in a row (default 5)")
     parser.add_argument("--cases", default="", help="only cases that match this regex")
     parser.add_argument("--what", choices=["forward", "training"], help="only this (default both)")
     parser.add_argument(

@@ -22,6 +22,8 @@ from medjax.train.session import next_batch
 
 _log = logging.getLogger(__name__)
 WARM_UP = 3
+# Steps in the trace before those that count: its own memory is new at first.
+SETTLING = 10
 # Spans that the loop marks in the trace.
 WHOLE, INPUT = "medjax steps", "medjax input"
 
@@ -94,7 +96,7 @@ def profile(experiment: Experiment, folder: Path, steps: int) -> Profile:
 def _profiled(
     experiment: Experiment, training: Training, batches: Batches, folder: Path, steps: int
 ) -> Profile:
-    total = WARM_UP + steps
+    total = WARM_UP + SETTLING + steps
     first = next_batch(batches, 0, total)
     mesh = mesh_of(experiment)
     plan = program(
@@ -110,26 +112,28 @@ def _profiled(
     _log.info("compiling")
     compiled = plan.compiled()
     run = plan.bind(compiled)
-    for done in range(WARM_UP):
-        state, metrics = run(state, batch, done)
-        batch = plan.put(next_batch(batches, done + 1, total))
-    jax.block_until_ready(state)
+
+    def trained(state: Any, begin: int, end: int) -> Any:
+        late = None
+        for done in range(begin, end):
+            with jax.profiler.TraceAnnotation(INPUT):
+                batch = plan.put(next_batch(batches, done, total))
+            state, metrics = run(state, batch, done)
+            # As the loop of training does: the metrics of the step before.
+            jax.device_get(late)
+            late = metrics
+        return jax.block_until_ready(state)
+
+    state = trained(state, 0, WARM_UP)
     _log.info("tracing %d steps", steps)
     options = jax.profiler.ProfileOptions()
     # Python's own calls would fill the trace and slow the loop.
     options.python_tracer_level = 0
     with jax.profiler.trace(str(folder), profiler_options=options):
+        state = trained(state, WARM_UP, WARM_UP + SETTLING)
         begin = time.perf_counter()
         with jax.profiler.TraceAnnotation(WHOLE):
-            late = None
-            for done in range(WARM_UP, total):
-                with jax.profiler.TraceAnnotation(INPUT):
-                    batch = plan.put(next_batch(batches, done, total))
-                state, metrics = run(state, batch, done)
-                # As the loop of training does: the metrics of the step before.
-                jax.device_get(late)
-                late = metrics
-            jax.block_until_ready(state)
+            trained(state, WARM_UP + SETTLING, total)
         seconds = time.perf_counter() - begin
     names = operations.read(compiled.as_text() or "")
     spans, marks = spans_of(newest_trace(folder), names.module)
@@ -191,8 +195,9 @@ def summary(
     """What `spans` add up to, operations of one kind and place together.
 
     Args:
-      spans: by instruction; those that only hold others (loops, calls) are left out.
-      marks: `WHOLE` once and `INPUT` for each batch.
+      spans: by instruction; those that only hold others (loops, calls) are left out, and those
+        that begin before the steps that count.
+      marks: `WHOLE` once, the steps that count, and `INPUT` for each batch.
       names: what the instructions are.
       steps: that the trace holds.
       devices: that ran them.
@@ -201,7 +206,12 @@ def summary(
     Raises:
       UserError: the trace holds no operations.
     """
-    leaves = [span for span in spans if not names.holds_others(span.name)]
+    whole = next((mark for mark in marks if mark.name == WHOLE), None)
+    leaves = [
+        span
+        for span in spans
+        if not names.holds_others(span.name) and (whole is None or span.start >= whole.start)
+    ]
     if not leaves:
         raise UserError(
             "the trace names no operations of the compiled step: this device's profiler is not "
@@ -217,10 +227,7 @@ def summary(
         Row(what, where, sum(times) / work, sum(times) / 1e6 / each, len(times) / each)
         for (what, where), times in grouped.items()
     ]
-    whole = next(
-        (mark for mark in marks if mark.name == WHOLE),
-        Span(WHOLE, min(s.start for s in leaves), max(s.end for s in leaves)),
-    )
+    whole = whole or Span(WHOLE, min(s.start for s in leaves), max(s.end for s in leaves))
     inside = whole.end - whole.start
     busy = covered(leaves, whole)
     waiting = covered([*leaves, *(m for m in marks if m.name == INPUT)], whole) - busy

@@ -22,12 +22,13 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(mode: str, **variables: str) -> tuple[str, int]:
+def faults(mode: str, program: str = _PROGRAM, **variables: str) -> tuple[str, int]:
     """What `keep_freed` said, and how many pages the second block had to be given."""
     inherited = {k: v for k, v in os.environ.items() if k not in (*_SETTINGS, "GLIBC_TUNABLES")}
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, mode],
-        env={**inherited, **variables},
+        [sys.executable, "-c", program, mode],
+        # NumPy asks for large pages by itself.
+        env={**inherited, "NUMPY_MADVISE_HUGEPAGE": "0", **variables},
         capture_output=True,
         text=True,
         check=True,
@@ -40,6 +41,24 @@ def test_a_block_that_was_freed_is_given_again_without_new_pages():
     kept, again = faults("keep")
     if kept == "False":
         pytest.skip("needs the GNU C library's allocator")
+    assert again < _PAGES // 100
+
+
+_ANEW = _PROGRAM.replace(
+    "np.ones", "from medjax.heap import take_large_anew\ntake_large_anew()\nnp.ones", 1
+)
+
+
+def test_large_blocks_are_taken_anew_where_that_is_asked_for():
+    kept, again = faults("keep", program=_ANEW)
+    if kept == "False":
+        pytest.skip("needs the GNU C library's allocator")
+    assert again > _PAGES // 2
+
+
+def test_large_blocks_stay_as_the_user_has_set_them():
+    ours = {name: str(size) for name, (_, size) in _SETTINGS.items()}
+    _, again = faults("leave", program=_ANEW, **{**ours, "MALLOC_TRIM_THRESHOLD_": "999999999"})
     assert again < _PAGES // 100
 
 

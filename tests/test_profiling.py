@@ -133,6 +133,14 @@ def test_shares_idle_time_and_waiting_for_input() -> None:
     assert (found.step_milliseconds, found.work) == pytest.approx((2.0, 25e-6))
 
 
+def test_operations_before_the_steps_that_count_are_left_out() -> None:
+    names = operations.read(HLO)
+    spans = [Span("add.2", 0, 90), Span("fusion.1", 100, 130), Span("add.2", 130, 140)]
+    found = summary(spans, [Span(WHOLE, 100, 140)], names, 1, 1, 1.0)
+    assert [row.share for row in found.rows] == [0.75, 0.25]
+    assert (found.idle, found.work) == pytest.approx((0, 40e-6))
+
+
 def test_time_is_covered_once() -> None:
     spans = [Span("", 5, 9), Span("", 0, 6), Span("", 20, 40)]
     assert covered(spans, Span("", 2, 30)) == 7 + 10

@@ -13,6 +13,7 @@ from rich.table import Table
 from medjax.cli.common import parse, writable
 from medjax.cli.train import setting_of
 from medjax.errors import UserError
+from medjax.heap import take_large_anew
 
 if TYPE_CHECKING:
     from medjax import profiling
@@ -65,6 +66,7 @@ def run(args: Sequence[str]) -> int:
         build.method_of(chosen.what)
     except ValueError as error:
         raise UserError(f"{error}; medjax profile {args[0]} --help shows every field") from error
+    take_large_anew()
     found = profiling.profile(chosen.what, folder, chosen.steps)
     Console(width=None if sys.stdout.isatty() else 140).print(_table(found, chosen.what.name))
     trace = profiling.newest_trace(folder)

@@ -7,16 +7,14 @@ initial values), so that parameters interchange. Beyond Flax they take 4 spatial
 Derivatives are reverse-mode, of any order (`jax.grad` of `jax.grad`); `jax.jvp` and `jacfwd` raise.
 
 One training step, medians of interleaved rounds, by `python -m benchmarks.conv --cases U-Net --what
-training`, with the batch norm of medjax/nn/norm.py, on 2 cores of an AMD EPYC with oneDNN (three
-runs; jax 0.10.1, PyTorch 2.13 channels-last), and without, there and on a Xeon with AVX-512:
+training`, with the batch norm of medjax/nn/norm.py, on 2 cores of an AMD EPYC with AVX-512 (jax
+0.10.1, PyTorch 2.13 channels-last, each in a process of its own; five runs, three without oneDNN,
+one of stock Flax):
 
-| | PyTorch / ours | without oneDNN | on a Xeon, without | stock / ours there |
-|---|---|---|---|---|
-| 2-D U-Net, 4x256^2, base 32 | 0.75 to 0.80 | 0.59 to 0.71 | 0.97 to 1.02 | 12 |
-| 3-D U-Net, 2x48^3, base 16 | 1.02 to 1.06 | 0.75 to 0.77 | 0.56 to 0.73 | 39 |
-
-Where PyTorch is not installed the 2-D step takes 320 to 329 ms, beside it 378 to 419, PyTorch's 304
-to 308.
+| | PyTorch / ours | without oneDNN | stock / ours |
+|---|---|---|---|
+| 2-D U-Net, 4x256^2, base 32 | 0.92 to 0.98 | 0.78 to 0.88 | 24 |
+| 3-D U-Net, 2x48^3, base 16 | 0.94 to 1.04 | 0.65 to 0.79 | 95 |
 """
 
 from collections.abc import Callable, Sequence
