@@ -87,14 +87,14 @@ def measured(
         for name, correct in case.corrections.items():
             yield judged(name, "classical", None, correct)
         for network in networks:
-            restore = functools.partial(network.restore, _given(network, case))
+            restore = functools.partial(network.restore, given(network, case))
             # The first call compiles; seconds are those of the second.
             if draw == 0:
                 restore()
             yield judged(network.entry.name, "network", network.seed, restore)
 
 
-def _given(network: Network, case: Case) -> Any:
+def given(network: Network, case: Case) -> Any:
     """The case's input; for networks of the image alone no projections, should it have some."""
     rays = isinstance(case.given, Mapping) and not sees_rays(network)
     return case.degraded if rays else case.network_input

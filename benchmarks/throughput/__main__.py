@@ -90,6 +90,7 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -134,13 +135,13 @@ def main() -> int:
             say(f"{row.row}, {row.dtype}: {row.reason}")
             found["failed"].append(row._asdict())
             continue
-        if options.quality_steps:
-            judge = BY_NAME[row["row"]]
-            row["quality"] = judged(judge, setting, options.quality_steps, options.runs)
         found["rows"].append(row)
-        if options.out:
-            with atomic(options.out) as temporary:
-                temporary.write_text(json.dumps(found, indent=1))
+        _write(found, options.out)
+    # After all are timed: a training leaves its memory behind.
+    for row in found["rows"] if options.quality_steps else ():
+        judge = BY_NAME[row["row"]]
+        row["quality"] = judged(judge, setting, options.quality_steps, options.runs)
+        _write(found, options.out)
     console = Console(width=None if sys.stdout.isatty() else 220)
     console.print(show.table(found["rows"], f"{device.device_kind}, {setting} setting"))
     for dtype, top in peaks.items():
@@ -154,6 +155,12 @@ def main() -> int:
     differs = any(x.get("differs") for r in found["rows"] for x in r["torch"]["left_out"])
     agree = all(r["operations"]["agree"] for r in found["rows"])
     return 1 if differs or found["failed"] or not agree else 0
+
+
+def _write(found: dict[str, Any], out: Path | None) -> None:
+    if out:
+        with atomic(out) as temporary:
+            temporary.write_text(json.dumps(found, indent=1))
 
 
 def _each(

@@ -4,9 +4,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.restoration.measuring import measured
+from benchmarks.restoration.measuring import CASE_SEED, given
 from benchmarks.restoration.training import trained
 from benchmarks.throughput.suite import Row
+from medjax.data import catalog
 from medjax.errors import UserError
 from medjax.tasks.base import Task
 
@@ -24,19 +25,23 @@ def judged(row: Row, setting: str, steps: int, runs: Path) -> dict[str, Any]:
     """
     if not row.judged:
         return {"missing": f"{row.name} generates, it restores no scans"}
+    restored, degraded = [], []
     try:
         network = trained(row.entry(setting), setting, 0, steps, runs)
         task = network.experiment.task
-        values = list(measured(task, network.experiment.data.name, ["test"], (), [network], 1))
+        for number, record in enumerate(catalog.load(network.experiment.data.name).split("test")):
+            case = task.simulate(record, CASE_SEED + number)
+            degraded.append(task.judge(case, case.degraded))
+            restored.append(task.judge(case, network.restore(given(network, case))))
     except UserError as error:
         return {"missing": str(error)}
     return {
         "steps": steps,
-        "restored": _means(task, [v.values for v in values if v.row == row.name]),
-        "degraded": _means(task, [v.values for v in values if v.kind == "degraded"]),
+        "restored": _means(task, restored),
+        "degraded": _means(task, degraded),
     }
 
 
-def _means(task: Task, values: list[Any]) -> dict[str, float]:
+def _means(task: Task, values: list[dict[str, float]]) -> dict[str, float]:
     keys = [c.key for c in task.columns if c.key in SHOWN]
     return {key: statistics.mean(v[key] for v in values) for key in keys}
