@@ -38,6 +38,10 @@ finds 35 and 45 of 60, the full dose 53 and 52; d' is above the input's there to
 Giving back a share of what it removed, as scanners blend iterative with filtered images, does not
 bring faint edges back within 12 HU: on slice 22 a fifth of the residual makes 10.9 HU of noise,
 37.58 dB and MTF50 of 70 %, and nine tenths of it about 0.21 cycles/mm alone 18.5 HU and 90 %.
+Nor does giving it back at borders alone, found by the structure tensor of what was restored and
+smoothed along them by 2.5 mm: on slices 16 and 22 (ten noise draws) MTF50 is 87 and 84 % with 6.5
+and 8.3 HU in flat tissue, but lesion d' falls to 0.70 and 0.43, below the input's 0.93 and 0.69,
+and 44 and 33 of 60 nodules are found, the full dose 59 and 44.
 
 Minus its twin (ldct_ddanet_image with this task and loss) it has +2.57 dB [2.39, 2.70]. Nodules are
 12 a seed. Of 60 on slice 16 (`--repeats 10 --seeds 0`) it finds as many as the full dose, and
