@@ -52,29 +52,31 @@ while variations of the slices are still being made) with eight: more than the s
 cnn10, plain-cnn and unet-2d, so that a training of these waits for its input. Of unet-3d-cgan it
 took 33 ms (median 0.2) and of ddanet, whose strips took longer to cut then, 170.
 
-On 2 idle cores of an AMD EPYC (jax 0.10.1, oneDNN 3.2, PyTorch 2.13), `--rounds 7`, `cpu`
-settings in float32 (benchmarks/results/epyc-2-cores.json), PyTorch is slower in every step, and in
-restoring but for one number: the U-Net of unet-2d-cgan is that of unet-2d, and had 1.04 in a run
-half an hour before, in which unet-2d had 0.98 and 0.95 and unet-3d's step 0.80. Without oneDNN
-(medjax/nn/onednn.py) PyTorch was ahead in most rows, with 0.59 to 1.22 in the step:
+On 2 idle cores of an AMD EPYC (jax 0.10.1, oneDNN 3.2, PyTorch 2.13), `--rounds 7 --quality-steps
+200`, `cpu` settings in float32 (benchmarks/results/epyc-2-cores.json), PyTorch is slower in every
+step but unet-3d's (1.11, 1.47 and 0.98 in three runs), and in restoring but three. In a run before
+it was so in all steps (1.05 to 2.04; in restoring 0.83 to 1.89). Without oneDNN
+(medjax/nn/onednn.py) PyTorch was ahead in most rows, with 0.59 to 1.22 in the step. PSNR is that of
+held-out scans after 200 steps of training, beside the degraded scans' own: too few for RED-CNN and
+CNN10, which start as the identity, and for the autoencoder.
 
-                      step ms    MFU    torch/ours step    torch/ours restore
-    unet-2d              28.8   53.2 %       1.05                1.08
-    unet-2d-cgan         33.2   58.3 %       1.12                0.83
-    unet-3d              35.6   33.0 %       1.11                1.03
-    unet-3d-cgan        130.1   39.3 %       1.24                1.87
-    unet-4d              44.1   33.9 %       2.09                1.41
-    unet-4d-cgan         56.5   28.7 %       3.93                2.06
-    rdae                 45.4   27.5 %       1.50                1.71
-    red-cnn              21.1   62.0 %       1.29                1.20
-    cnn10                15.0   59.9 %       1.26                1.09
-    autoencoder          27.7   44.9 %       1.51                1.49
-    attention            34.4   45.4 %       2.04                1.89
-    plain-cnn            29.8   74.6 %       1.20                1.00
-    plain-cnn-wgan       73.4   38.6 %       1.88                1.05
-    cvae                 45.7   49.7 %       1.22                1.25
-    vae                  17.9   53.4 %       1.68                1.40
-    ddanet               98.7   15.7 %    (no peer in PyTorch)
+                      step ms    MFU    torch/ours step  restore     PSNR, dB, from
+    unet-2d              30.7   52.1 %      1.01       1.05     45.45  38.28
+    unet-2d-cgan         34.4   59.0 %      1.11       0.98     45.42  38.28
+    unet-3d              40.6   30.3 %      0.98       0.94     23.37   9.73
+    unet-3d-cgan        145.0   37.0 %      1.25       1.82     32.69  23.53
+    unet-4d              45.5   34.3 %      2.07       1.41     31.12  22.80
+    unet-4d-cgan         63.7   26.6 %      3.56       2.02     31.44  22.80
+    rdae                 48.0   27.2 %      1.44       1.63     43.83  38.28
+    red-cnn              20.2   67.6 %      1.31       1.20     38.28  38.28
+    cnn10                14.4   65.1 %      1.32       1.07     38.31  38.28
+    autoencoder          28.9   45.0 %      1.48       1.54     21.03  38.28
+    attention            33.0   49.5 %      2.05       1.83     43.88  38.28
+    plain-cnn            29.8   78.0 %      1.27       0.99     40.85  38.28
+    plain-cnn-wgan       70.7   42.0 %      1.96       1.03     38.58  38.28
+    cvae                 39.8   59.8 %      1.24       1.35     31.19  29.04
+    vae                  17.4   57.3 %      1.64       1.36       (generates)
+    ddanet               98.0   16.6 %         (no peer)        43.27  38.28
 
 Both sides have large pages, and freed memory is kept (`medjax.heap`). On a Xeon, before
 oneDNN and all that, the WGAN's step had 0.40 (benchmarks/results/xeon-2-cores.json, twelve rows).
