@@ -224,6 +224,9 @@ def main() -> None:
     parser.add_argument("--torch-compile", action="store_true", help="PyTorch by torch.compile")
     parser.add_argument("--out", type=Path, help="write rows as JSON to this file")
     options = parser.parse_args()
+    for name in ("rounds", "calls"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} {getattr(options, name)}: must be at least 1")
     keep_freed()
     about = machine()
     print(*(f"{k} {v}" for k, v in about.items()), sep=", ")
