@@ -15,6 +15,7 @@ import json
 import platform
 import re
 import statistics
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,7 +26,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from benchmarks.apart import CLOCKS, Apart, Calls
+from benchmarks.apart import CLOCKS, Apart, ApartError, Calls
 from medjax.heap import keep_freed, start_with_large_pages
 from medjax.nn.conv import Conv, ConvTranspose
 from medjax.nn.norm import BatchNorm
@@ -254,4 +255,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     start_with_large_pages()
-    main()
+    try:
+        main()
+    except ApartError as error:
+        sys.exit(f"benchmarks.conv: {error}")
